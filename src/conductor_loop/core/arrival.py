@@ -1,0 +1,92 @@
+"""A complete file, claimed, not yet judged; and what is due to be run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from conductor_loop.core.events import Failure, Output, Receipt
+from conductor_loop.core.intent import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes, read once. From here on they are the intent, whatever happens to the file."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """Refused from its size alone; not a byte was read."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class HardLinked:
+    """Still has another name after the extra debounce, so somebody else can change it."""
+
+    links: int
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """A symlink, FIFO, socket or device: never opened."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One claimed file under its id."""
+
+    intent_id: str
+    receipt: Receipt
+    content: Content | TooLarge | HardLinked | Special
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One attempt that is durably started and may run now. It ends with this daemon."""
+
+    intent_id: str
+    name: bytes
+    attempt: int
+    target: Target
+    body: bytes
+    timeout: timedelta
+    """The deadline of this attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The publisher did what was asked; its output still has to be synced."""
+
+    worker: int
+    started_at: datetime
+    duration: timedelta
+    outputs: tuple[Output, ...] | None = None
+    outputs_unknown: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """The publisher could not, or ran out of time; expected, so a value."""
+
+    worker: int
+    started_at: datetime
+    duration: timedelta
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The attempt was stopped by us or vanished with its supervisor; it says nothing of the intent."""
+
+    cause: str
+    """As in `HandedBack.cause`."""
+
+
+Outcome = Delivered | Undelivered | Abandoned

@@ -1,0 +1,64 @@
+"""File names as bytes, which is what they are: matching, showing, and making room for suffixes."""
+
+from __future__ import annotations
+
+import hashlib
+
+# NAME_MAX of every common Linux file system (limits.h(0p)).
+LONGEST_NAME = 255
+_PREFIX, _SUFFIX = b"intent-", b".json"
+
+
+def is_intent_name(name: bytes) -> bool:
+    """Tell whether a file of this name is handed over: `intent-*.json`, case and all."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX) and len(name) >= 12
+
+
+def shown(name: bytes) -> str:
+    """Escape a name for people and JSON: printable text stays, everything else is `\\xNN`/`\\uNNNN`.
+
+    Controls, bidirectional marks and bytes that are no UTF-8 can neither move a cursor nor
+    reorder a line.
+    """
+    text = name.decode("utf-8", "surrogateescape")
+    return (
+        "".join(_shown_character(c) for c in text)
+        if not text.isascii() or not (text.isprintable() and "\\" not in text)
+        else text
+    )
+
+
+def _shown_character(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    point = ord(character)
+    if 0xDC80 <= point <= 0xDCFF:
+        return f"\\x{point - 0xDC00:02x}"
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def with_suffix(name: bytes, suffix: bytes) -> bytes:
+    """Append a suffix; a name that leaves no room is cut and marked with its own hash."""
+    if len(name) + len(suffix) <= LONGEST_NAME:
+        return name + suffix
+    mark = b"~" + hashlib.sha256(name).hexdigest()[:16].encode()
+    return name[: LONGEST_NAME - len(suffix) - len(mark)] + mark + suffix
+
+
+def verdict_name(name: bytes) -> bytes:
+    """Name the verdict of a file: `NAME.status`."""
+    return with_suffix(name, b".status")
+
+
+def error_log_name(name: bytes) -> bytes:
+    """Name the error log beside a failed file: `NAME.error.log`."""
+    return with_suffix(name, b".error.log")
+
+
+def collision_name(name: bytes, intent_id: str) -> bytes:
+    """Name a file whose own name is taken: `STEM.ID.json`."""
+    return with_suffix(name.removesuffix(_SUFFIX), b"." + intent_id.encode() + _SUFFIX)

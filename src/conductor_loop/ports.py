@@ -1,0 +1,189 @@
+"""What the loops need of the world. Each docstring is a contract; `tests/contract` holds its suite."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from conductor_loop.core.arrival import Arrival, Lease, Outcome
+from conductor_loop.core.events import Event, Receipt
+from conductor_loop.core.intent import Target
+from conductor_loop.core.states import State
+
+
+class Clock(Protocol):
+    """Wall time for records, steady time for waiting; never the one for the other."""
+
+    def now(self) -> datetime:
+        """Wall time, UTC, aware."""
+
+    def steady(self) -> float:
+        """Seconds on a clock that never steps back; its zero means nothing."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the steady clock."""
+
+
+class Source(Protocol):
+    """Where intents come from. Claiming is exclusive and durable before it returns."""
+
+    async def take(self, room: int) -> Sequence[Arrival]:
+        """Claim up to `room` complete files, oldest first; wait until there is at least one.
+
+        Returns an empty sequence only when nothing will ever come (`-once`, listing drained).
+        A file that cannot be claimed for now stays where it is and is tried again later.
+        Ids rise in the order of the sequence.
+        """
+
+    async def leftovers(self, known: Collection[str]) -> Sequence[Arrival]:
+        """Files that a dead daemon claimed without journalling: every claim not in `known`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What must be known of an intent to put it in order; its bytes stay in the journal."""
+
+    intent_id: str
+    seq: int
+    """Journal order: the order within a target."""
+    name: bytes
+    target: Target
+    priority: int
+    received_at: datetime
+    state: State
+    attempts: int
+    """Attempts that count, i.e. failed of the intent's own fault or of a temporary one."""
+    crashes: int
+    """Attempts during which the daemon died."""
+    timeout: timedelta | None = None
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The newest admitted intent of a target, as `admit` needs it."""
+
+    intent_id: str
+    name: bytes
+    digest: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing to journal: an event, and the bytes that came with an admitted intent."""
+
+    intent_id: str | None
+    """None for events of the service as a whole."""
+    event: Event
+    body: bytes | None = None
+
+
+class Journal(Protocol):
+    """The only write path. The queue, the history and the bus are one."""
+
+    async def record(self, records: Sequence[Record]) -> Sequence[int]:
+        """Append in order, evolve each intent's state, commit, sync; then return the seqs.
+
+        All or nothing. Raises IllegalTransition (nothing written) and DurabilityLost (stop).
+        A full disk is waited out: the call returns once there is room.
+        """
+
+    async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
+        """Record `Started(attempt)` for each (intent id, attempt); return ids with their bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journalled event, with the facts of its intent that every view needs."""
+
+    seq: int
+    at: datetime
+    event: Event
+    intent_id: str | None = None
+    receipt: Receipt | None = None
+    target: Target | None = None
+    correlation_id: str = ""
+    retry_of: str | None = None
+
+
+class Feed(Protocol):
+    """The journal in order, for the relay."""
+
+    def position(self) -> int:
+        """The seq up to which the views are in line; 0 at first."""
+
+    def after(self, seq: int, limit: int) -> Sequence[Entry]:
+        """The next committed entries, oldest first; empty when there are none."""
+
+    async def committed(self, seq: int) -> None:
+        """Wait until an entry with a higher seq is committed."""
+
+    async def advance(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
+        """Make the position durable, with where the files of these intents ended."""
+
+    async def park(self, entry: Entry, why: str) -> None:
+        """Set an entry aside that a view cannot take, so that later ones go on; retried later."""
+
+    def parked(self) -> Sequence[tuple[Entry, str]]:
+        """Entries set aside, oldest first."""
+
+    async def unpark(self, seq: int) -> None:
+        """An entry set aside has been applied after all."""
+
+
+class Catalog(Protocol):
+    """Questions to the journal; each sees every committed write."""
+
+    def newest(self, target: Target) -> Known | None:
+        """The newest admitted intent of a target."""
+
+    def imported(self, name: bytes, digest: str) -> bool:
+        """Whether the original program had processed this very file."""
+
+    def unfinished(self) -> Sequence[Unfinished]:
+        """Every intent that has no final state, in journal order."""
+
+    def known_ids(self, ids: Collection[str]) -> set[str]:
+        """Those of `ids` that have a row."""
+
+    def history(self, intent_id: str) -> Sequence[Entry]:
+        """Everything that happened to one intent, oldest first."""
+
+    def predecessor(self, name: bytes, intent_id: str) -> str | None:
+        """The id of the last intent of this name before this one whose verdict has the name."""
+
+    def successor(self, name: bytes, intent_id: str) -> str | None:
+        """The id of the first intent of this name after this one that gets a verdict."""
+
+
+class Publisher(Protocol):
+    """Turns an admitted intent into its effect, at least once. Expected failures are returned."""
+
+    async def publish(self, lease: Lease) -> Outcome:
+        """Run one attempt to its end or to `lease.timeout`; no process survives the return."""
+
+    async def settle_output(self) -> None:
+        """Make everything delivered so far survive a power cut. Raises DurabilityLost."""
+
+    async def stop(self, intent_id: str) -> None:
+        """End a running attempt at once; its `publish` returns Abandoned."""
+
+
+class Projection(Protocol):
+    """A view of the journal, on disk. Applying an entry twice is the same as once."""
+
+    def apply(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
+        """Bring the view in line, durably, and return where files of intents ended, if any.
+
+        Raises OSError when the view cannot be written now.
+        """
+
+
+class Listener(Protocol):
+    """A view in memory: starts from nothing, hears every entry this process relays."""
+
+    def hear(self, entry: Entry) -> None:
+        """Take note. Must not raise or wait."""
