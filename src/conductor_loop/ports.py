@@ -1,4 +1,4 @@
-"""What the loops need of the world. Each docstring is a contract; `tests/contract` holds its suite."""
+"""What the loops need of the world. Each docstring is a contract; `tests/contract` tests it."""
 
 from __future__ import annotations
 

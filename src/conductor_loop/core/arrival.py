@@ -83,7 +83,7 @@ class Undelivered:
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """The attempt was stopped by us or vanished with its supervisor; it says nothing of the intent."""
+    """Stopped by us, or vanished with its supervisor; it says nothing of the intent."""
 
     cause: str
     """As in `HandedBack.cause`."""

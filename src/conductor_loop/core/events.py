@@ -91,7 +91,7 @@ class Admitted(_Event, frozen=True):
 
 
 class Rejected(_Event, frozen=True):
-    """Checked and refused: it will never run. `namespace` and `target` as far as they were legible."""
+    """Checked and refused: it will never run. Namespace and target as far as they were legible."""
 
     receipt: Receipt
     faults: tuple[Fault, ...]
@@ -132,7 +132,7 @@ class Published(_Event, frozen=True):
     outputs_unknown: str = ""
     """Why `outputs` is None."""
     notes: tuple[str, ...] = ()
-    """What an operator should know although it succeeded, e.g. a hand-edited folder was replaced."""
+    """What an operator should know although it succeeded, e.g. that a hand edit was replaced."""
 
 
 class RetryScheduled(_Event, frozen=True):

@@ -18,7 +18,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ConductorError(Exception):
-    """The program cannot go on as asked. Shown to the operator as message and hint, never a trace."""
+    """The program cannot go on as asked. Operators see message and hint, never a trace."""
 
     code = "error"
     exit_status = 1

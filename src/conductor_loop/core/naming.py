@@ -15,7 +15,7 @@ def is_intent_name(name: bytes) -> bool:
 
 
 def shown(name: bytes) -> str:
-    """Escape a name for people and JSON: printable text stays, everything else is `\\xNN`/`\\uNNNN`.
+    """Escape a name for people and JSON: printable text stays, the rest is `\\xNN` or `\\uNNNN`.
 
     Controls, bidirectional marks and bytes that are no UTF-8 can neither move a cursor nor
     reorder a line.

@@ -1,0 +1,117 @@
+"""The few file-system calls that durability rests on, each with its errors told apart.
+
+Names are bytes relative to an open folder, so that no path can be swapped underneath.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from conductor_loop.core.faults import DurabilityLost
+
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+_NO_SUCH_FLAG = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+_NO_LINKS_HERE = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+# Below this many folders, one fsync each is cheaper than flushing the whole file system.
+_FEW = 4
+
+ROOM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""No room now; there may be room later."""
+
+PASSING_ERRORS = ROOM_ERRORS | {
+    errno.EIO,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EINTR,
+    errno.EAGAIN,
+    errno.ESTALE,
+}
+"""The world's fault rather than this file's: wait and try the same again."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_folder(path: bytes | str, *, inside: int | None = None) -> int:
+    """Open a folder for the calls below; a symlink in its last part is refused (ENOTDIR/ELOOP)."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
+
+
+def rename_new(source: int, name: bytes, destination: int, new_name: bytes) -> None:
+    """Rename and never replace: FileExistsError when the new name is taken.
+
+    Where the file system knows no RENAME_NOREPLACE (renameat2(2)), a link and an unlink do the
+    same for files; a crash between the two leaves both names.
+    """
+    try:
+        _renameat2(source, name, destination, new_name, _RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_FLAG:
+            raise
+        os.link(name, new_name, src_dir_fd=source, dst_dir_fd=destination, follow_symlinks=False)
+        os.unlink(name, dir_fd=source)
+
+
+def exchange(source: int, name: bytes, destination: int, new_name: bytes) -> None:
+    """Swap two existing names in one step. Raises OSError(EINVAL) where that is unknown."""
+    _renameat2(source, name, destination, new_name, _RENAME_EXCHANGE)
+
+
+def _renameat2(source: int, name: bytes, destination: int, new_name: bytes, flags: int) -> None:
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if _libc.renameat2(source, name, destination, new_name, flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fsdecode(name), None, os.fsdecode(new_name))
+
+
+def write_new(folder: int, name: bytes, data: bytes, mode: int) -> int:
+    """Create a file that must not exist yet, write it whole, and return it open for syncing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    handle = os.open(name, flags, mode, dir_fd=folder)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+    except BaseException:
+        os.close(handle)
+        os.unlink(name, dir_fd=folder)
+        raise
+    return handle
+
+
+def sync(handle: int) -> None:
+    """Fsync a file or folder. Raises DurabilityLost; there is no second try (see there)."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        raise _lost("fsync", error) from error
+
+
+def sync_file_system(handle: int) -> None:
+    """Flush the whole file system that holds an open file (syncfs(2)). Raises DurabilityLost."""
+    if sys.platform != "linux":
+        os.sync()
+    elif _libc.syncfs(handle) != 0:
+        raise _lost("syncfs", OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno())))
+
+
+def sync_each(handles: Sequence[int]) -> None:
+    """Make what happened in these files and folders of one file system durable, cheapest way."""
+    if len(handles) > _FEW:
+        sync_file_system(handles[0])
+        return
+    for handle in handles:
+        sync(handle)
+
+
+def _lost(call: str, error: OSError) -> DurabilityLost:
+    return DurabilityLost(
+        f"{call} failed: {error.strerror}; what was written since the last one may be lost",
+        hint="check the disk (dmesg), then start again: the journal knows what is unfinished",
+    )
