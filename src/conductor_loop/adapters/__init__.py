@@ -1,0 +1,1 @@
+"""What each outside thing looks like up close, one a module."""

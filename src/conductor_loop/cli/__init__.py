@@ -1,0 +1,1 @@
+"""One file per command; what they do stands further down."""

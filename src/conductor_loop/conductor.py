@@ -1,0 +1,1 @@
+"""The loops: intake, work, relay."""

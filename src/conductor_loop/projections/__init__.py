@@ -1,0 +1,1 @@
+"""Views of the journal: repeat-safe, never written to by anybody else."""
