@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from conductor_loop.core.arrival import Arrival, Lease, Outcome
-from conductor_loop.core.events import Event, Receipt
 from conductor_loop.core.intent import Target
-from conductor_loop.core.states import State
+from conductor_loop.core.records import Entry as Entry
+from conductor_loop.core.records import Known as Known
+from conductor_loop.core.records import Record as Record
+from conductor_loop.core.records import Unfinished as Unfinished
 
 
 class Clock(Protocol):
@@ -41,46 +42,6 @@ class Source(Protocol):
         """Files that a dead daemon claimed without journalling: every claim not in `known`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """What must be known of an intent to put it in order; its bytes stay in the journal."""
-
-    intent_id: str
-    seq: int
-    """Journal order: the order within a target."""
-    name: bytes
-    target: Target
-    priority: int
-    received_at: datetime
-    state: State
-    attempts: int
-    """Attempts that count, i.e. failed of the intent's own fault or of a temporary one."""
-    crashes: int
-    """Attempts during which the daemon died."""
-    timeout: timedelta | None = None
-    not_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The newest admitted intent of a target, as `admit` needs it."""
-
-    intent_id: str
-    name: bytes
-    digest: str
-    state: State
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One thing to journal: an event, and the bytes that came with an admitted intent."""
-
-    intent_id: str | None
-    """None for events of the service as a whole."""
-    event: Event
-    body: bytes | None = None
-
-
 class Journal(Protocol):
     """The only write path. The queue, the history and the bus are one."""
 
@@ -93,20 +54,6 @@ class Journal(Protocol):
 
     async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
         """Record `Started(attempt)` for each (intent id, attempt); return ids with their bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One journalled event, with the facts of its intent that every view needs."""
-
-    seq: int
-    at: datetime
-    event: Event
-    intent_id: str | None = None
-    receipt: Receipt | None = None
-    target: Target | None = None
-    correlation_id: str = ""
-    retry_of: str | None = None
 
 
 class Feed(Protocol):

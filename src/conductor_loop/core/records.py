@@ -1,0 +1,64 @@
+"""What the journal says: what goes in, what comes out, and what is known of an intent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from conductor_loop.core.events import Event, Receipt
+from conductor_loop.core.intent import Target
+from conductor_loop.core.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing to journal: an event, and the bytes that came with an admitted intent."""
+
+    intent_id: str | None
+    """None for events of the service as a whole."""
+    event: Event
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journalled event, with the facts of its intent that every view needs."""
+
+    seq: int
+    at: datetime
+    event: Event
+    intent_id: str | None = None
+    receipt: Receipt | None = None
+    target: Target | None = None
+    correlation_id: str = ""
+    retry_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What must be known of an intent to put it in order; its bytes stay in the journal."""
+
+    intent_id: str
+    seq: int
+    """Journal order: the order within a target."""
+    name: bytes
+    target: Target
+    priority: int
+    received_at: datetime
+    state: State
+    attempts: int
+    """Attempts that count, i.e. failed of the intent's own fault or of a temporary one."""
+    crashes: int
+    """Attempts during which the daemon died."""
+    timeout: timedelta | None = None
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The newest admitted intent of a target, as `admit` needs it."""
+
+    intent_id: str
+    name: bytes
+    digest: str
+    state: State
