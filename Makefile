@@ -1,0 +1,51 @@
+# Everything a developer runs. Paths are relative on purpose: make cannot cope with spaces in its own.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench crash lock
+
+PYTHON_IN_VENV := .venv/bin/python
+STAMP := .venv/installed
+PYTEST := $(PYTHON_IN_VENV) -m pytest
+# More pytest arguments: make test ARGS='-k duplicates'
+ARGS ?=
+
+# A moved or copied checkout has a .venv that points elsewhere.
+$(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" || rm -f $(STAMP))
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(STAMP)  ## install into .venv, run the samples, show verdicts and packages
+	@.venv/bin/conductor-loop demo
+
+test: $(STAMP)  ## run every test
+	@.ci/tools strace
+	@echo "==> tests"
+	@$(PYTEST) -n 2 $(ARGS)
+
+check: $(STAMP)  ## format, lint, types, layers; changes nothing
+	@echo "==> format"
+	@$(PYTHON_IN_VENV) -m ruff format --check .
+	@echo "==> lint"
+	@$(PYTHON_IN_VENV) -m ruff check .
+	@echo "==> types"
+	@$(PYTHON_IN_VENV) -m mypy
+	@echo "==> layers"
+	@.venv/bin/lint-imports
+
+format: $(STAMP)  ## rewrite the source in the one format
+	@$(PYTHON_IN_VENV) -m ruff check --fix --select I .
+	@$(PYTHON_IN_VENV) -m ruff format .
+
+bench: $(STAMP)  ## measure speed and memory (about 10 minutes; ARGS=--quick for one)
+	@$(PYTHON_IN_VENV) -m bench $(ARGS)
+
+crash: $(STAMP)  ## kill the daemon at every system call (about an hour), write docs/reliability.md
+	@.ci/tools strace
+	@$(PYTHON_IN_VENV) -m tests.crash --write-docs $(ARGS)
+
+lock: $(STAMP)  ## resolve requirements-dev.lock anew, with releases at least a week old
+	@.ci/lock
+
+$(STAMP): pyproject.toml requirements-dev.lock .ci/install
+	@.ci/install
+	@pwd -P > $(STAMP)
