@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from conductor_loop.core.records import Entry as Entry
 from conductor_loop.core.records import Known as Known
 from conductor_loop.core.records import Record as Record
 from conductor_loop.core.records import Unfinished as Unfinished
+from conductor_loop.core.states import State
 
 
 class Clock(Protocol):
@@ -30,6 +31,9 @@ class Clock(Protocol):
 class Source(Protocol):
     """Where intents come from. Claiming is exclusive and durable before it returns."""
 
+    blocked_by: OSError | None
+    """What keeps it from claiming anything at all for now, if anything."""
+
     async def take(self, room: int) -> Sequence[Arrival]:
         """Claim up to `room` complete files, oldest first; wait until there is at least one.
 
@@ -38,18 +42,26 @@ class Source(Protocol):
         Ids rise in the order of the sequence.
         """
 
-    async def leftovers(self, known: Collection[str]) -> Sequence[Arrival]:
+    async def leftovers(self, known: Container[str]) -> Sequence[Arrival]:
         """Files that a dead daemon claimed without journalling: every claim not in `known`."""
 
 
 class Journal(Protocol):
     """The only write path. The queue, the history and the bus are one."""
 
+    @property
+    def lacks_room(self) -> bool:
+        """Whether commits wait for room on the disk."""
+
+    def abandon(self) -> None:
+        """Stop waiting for room: what waits, and everything later, raises NoRoom."""
+
     async def record(self, records: Sequence[Record]) -> Sequence[int]:
         """Append in order, evolve each intent's state, commit, sync; then return the seqs.
 
         All or nothing. Raises IllegalTransition (nothing written) and DurabilityLost (stop).
-        A full disk is waited out: the call returns once there is room.
+        A full disk is waited out: the call returns once there is room, or raises NoRoom after
+        `abandon`.
         """
 
     async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
@@ -84,11 +96,20 @@ class Feed(Protocol):
 class Catalog(Protocol):
     """Questions to the journal; each sees every committed write."""
 
+    def last_seq(self) -> int:
+        """The highest seq ever given out."""
+
     def newest(self, target: Target) -> Known | None:
         """The newest admitted intent of a target."""
 
     def imported(self, name: bytes, digest: str) -> bool:
         """Whether the original program had processed this very file."""
+
+    def state(self, intent_id: str) -> State:
+        """Where an intent stands; NEW when there is none of that id."""
+
+    def body(self, intent_id: str) -> bytes:
+        """The bytes of an intent. Raises KeyError when they are not kept (any more)."""
 
     def unfinished(self) -> Sequence[Unfinished]:
         """Every intent that has no final state, in journal order."""

@@ -88,6 +88,7 @@ class Admitted(_Event, frozen=True):
     correlation_id: str = ""
     timeout: timedelta | None = None
     retry_of: str | None = None
+    retried_by: str = ""
 
 
 class Rejected(_Event, frozen=True):

@@ -52,3 +52,9 @@ class DurabilityLost(ConductorError):
     """
 
     code = "durability_lost"
+
+
+class NoRoom(ConductorError):
+    """The disk is full and waiting for room was given up; everything handed over is kept."""
+
+    code = "no_room"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from conductor_loop.core.events import Event, Receipt
+from conductor_loop.core.events import Admitted, Event, Receipt
 from conductor_loop.core.intent import Target
 from conductor_loop.core.states import State
 
@@ -46,9 +46,11 @@ class Unfinished:
     priority: int
     received_at: datetime
     state: State
-    attempts: int
-    """Attempts that count, i.e. failed of the intent's own fault or of a temporary one."""
-    crashes: int
+    runs: int = 0
+    """Attempts started; the next one's number is one more."""
+    failures: int = 0
+    """Attempts that count against the intent."""
+    crashes: int = 0
     """Attempts during which the daemon died."""
     timeout: timedelta | None = None
     not_before: datetime | None = None
@@ -62,3 +64,17 @@ class Known:
     name: bytes
     digest: str
     state: State
+
+
+def waiting_intent(intent_id: str, event: Admitted, seq: int) -> Unfinished:
+    """What an admission makes of an intent."""
+    return Unfinished(
+        intent_id=intent_id,
+        seq=seq,
+        name=event.receipt.name,
+        target=Target(event.namespace, event.target),
+        priority=event.priority,
+        received_at=event.receipt.received_at,
+        state=State.WAITING,
+        timeout=event.timeout,
+    )

@@ -1,0 +1,6 @@
+"""The journal: one SQLite file that is queue, history and bus; one writer, many readers."""
+
+from conductor_loop.adapters.journal.reader import JournalReader, open_reader
+from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
+
+__all__ = ["JournalReader", "SqliteJournal", "open_journal", "open_reader"]

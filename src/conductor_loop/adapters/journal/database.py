@@ -1,0 +1,109 @@
+"""Opening the journal's file: pragmas, the schema's version, migrations."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+
+import apsw
+
+from conductor_loop.core.faults import CannotStart
+
+FILE_NAME = "journal.db"
+SCHEMA_VERSION = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_BUSY_MILLISECONDS = 10_000
+_CACHE_KIBIBYTES = 1024
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Moments as the journal stores them."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> datetime:
+    """Moments as everybody else wants them: aware, UTC."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def open_for_writing(path: Path) -> apsw.Connection:
+    """Open or make the journal, bring its schema up to date, and return the only writer.
+
+    Raises CannotStart: newer schema, not a journal, not writable.
+    """
+    # SQLite gives -wal and -shm the mode of the main file, so that file is made first.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    try:
+        connection = apsw.Connection(
+            str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+        )
+        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL: a commit that returned survives a power cut (sqlite.org, PRAGMA synchronous).
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+        _migrate(connection, path)
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise CannotStart(
+            f"{path} is not a journal that can be read: {error}",
+            code="journal_unreadable",
+            hint="move it aside (keep it) and start again, or restore a backup",
+        ) from error
+    return connection
+
+
+def open_for_reading(path: Path) -> apsw.Connection:
+    """Open an existing journal for queries only. Raises CannotStart when there is none."""
+    if not path.exists():
+        raise CannotStart(
+            f"no journal at {path}",
+            code="no_journal",
+            hint="nothing was handed over here yet; or name the right folder with -handoff",
+        )
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    _refuse_newer(_version(connection), path)
+    return connection
+
+
+def _version(connection: apsw.Connection) -> int:
+    value = connection.execute("PRAGMA user_version").get
+    assert isinstance(value, int)
+    return value
+
+
+def _migrate(connection: apsw.Connection, path: Path) -> None:
+    version = _version(connection)
+    _refuse_newer(version, path)
+    if version == SCHEMA_VERSION:
+        return
+    if version:
+        _copy_aside(connection, path.with_name(f"{path.name}.before-{SCHEMA_VERSION}"))
+    with connection:
+        for step in range(version + 1, SCHEMA_VERSION + 1):
+            connection.execute(_script(step))
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _refuse_newer(version: int, path: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise CannotStart(
+            f"{path} has schema {version}, this version knows {SCHEMA_VERSION} at most",
+            code="journal_newer",
+            hint="run the newer conductor-loop that wrote it, or restore the copy made before",
+        )
+
+
+def _script(step: int) -> str:
+    return files(__package__).joinpath(f"schema_{step}.sql").read_text(encoding="utf-8")
+
+
+def _copy_aside(connection: apsw.Connection, destination: Path) -> None:
+    copy = apsw.Connection(str(destination))
+    with copy.backup("main", connection, "main") as backup:
+        while not backup.done:
+            backup.step(1000)
+    copy.close()

@@ -1,0 +1,186 @@
+"""How events become rows: which statements one record means. Pure but for the SQL it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import apsw
+
+from conductor_loop.adapters.journal.database import to_microseconds
+from conductor_loop.core.events import (
+    Admitted,
+    Duplicated,
+    Event,
+    HandedBack,
+    Paused,
+    Quarantined,
+    Rejected,
+    Resumed,
+    RetryScheduled,
+    Started,
+    encode,
+)
+from conductor_loop.core.records import Record
+from conductor_loop.core.states import FINAL, UNSUCCESSFUL, IllegalTransition, State, evolve
+
+Arrived = Admitted | Rejected | Quarantined | Duplicated
+Bindings = tuple[apsw.SQLiteValue, ...]
+
+_INSERT_INTENT = """
+INSERT INTO intents (seq, id, name, digest, size, submitted_by, received_at, namespace, target,
+  priority, timeout, correlation_id, retry_of, state, final_at, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_UPDATE_INTENT = """
+UPDATE intents SET state = ?, runs = ?, failures = ?, crashes = ?, not_before = ? WHERE seq = ?"""
+_END_INTENT = "UPDATE intents SET state = ?, final_at = ? WHERE seq = ?"
+_END_INTENT_AND_DROP_BODY = "UPDATE intents SET state = ?, final_at = ?, body = NULL WHERE seq = ?"
+_INSERT_EVENT = "INSERT INTO events (seq, intent, at, event) VALUES (?, ?, ?, ?)"
+_PAUSE = "INSERT OR REPLACE INTO pauses (target, by, why, at) VALUES (?, ?, ?, ?)"
+_RESUME = "DELETE FROM pauses WHERE target = ?"
+_LIVE = """
+SELECT id, seq, state, runs, failures, crashes FROM intents WHERE final_at IS NULL ORDER BY seq"""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveIntent:
+    """What the writer must know of an unfinished intent to evolve it without reading."""
+
+    seq: int
+    state: State
+    runs: int = 0
+    failures: int = 0
+    crashes: int = 0
+
+
+@dataclass(slots=True)
+class Statements:
+    """What one commit writes, grouped so that each statement is prepared once.
+
+    Intents are inserted before they are updated; nothing else depends on order.
+    """
+
+    inserts: list[Bindings] = field(default_factory=list)
+    updates: list[Bindings] = field(default_factory=list)
+    ends: list[Bindings] = field(default_factory=list)
+    ends_without_body: list[Bindings] = field(default_factory=list)
+    events: list[Bindings] = field(default_factory=list)
+    others: list[tuple[str, Bindings]] = field(default_factory=list)
+
+    def execute(self, connection: apsw.Connection) -> None:
+        """Run them inside the caller's transaction."""
+        for statement, rows in (
+            (_INSERT_INTENT, self.inserts),
+            (_UPDATE_INTENT, self.updates),
+            (_END_INTENT, self.ends),
+            (_END_INTENT_AND_DROP_BODY, self.ends_without_body),
+            (_INSERT_EVENT, self.events),
+        ):
+            if rows:
+                connection.executemany(statement, rows)
+        for statement, bindings in self.others:
+            connection.execute(statement, bindings)
+
+
+def live_intents(connection: apsw.Connection) -> dict[str, LiveIntent]:
+    """Everything unfinished, by id."""
+    return {
+        str(intent_id): LiveIntent(seq, State(state), runs, failures, crashes)
+        for intent_id, seq, state, runs, failures, crashes in connection.execute(_LIVE)
+    }
+
+
+def add_record(
+    statements: Statements, record: Record, live: LiveIntent | None, seq: int, at: int
+) -> LiveIntent | None:
+    """Add what one record means; return the intent as it is afterwards (None: no intent).
+
+    Raises IllegalTransition.
+    """
+    event = record.event
+    intent = seq if isinstance(event, Arrived) else (live.seq if live else None)
+    statements.events.append((seq, intent, at, encode(event)))
+    if record.intent_id is None:
+        _add_service_event(statements, event, at)
+        return None
+    if isinstance(event, Arrived):
+        return _add_arrival(statements, record.intent_id, event, record.body, seq, at)
+    if live is None:
+        raise IllegalTransition(f"{type(event).__name__} for {record.intent_id}, not unfinished")
+    return _add_change(statements, event, live, at)
+
+
+def _add_arrival(
+    statements: Statements, intent_id: str, event: Arrived, body: bytes | None, seq: int, at: int
+) -> LiveIntent:
+    receipt, state = event.receipt, evolve(State.NEW, event)
+    admitted = isinstance(event, Admitted)
+    statements.inserts.append(
+        (
+            seq,
+            intent_id,
+            receipt.name,
+            receipt.digest,
+            receipt.size,
+            receipt.submitted_by,
+            to_microseconds(receipt.received_at),
+            "" if isinstance(event, Quarantined) else event.namespace,
+            "" if isinstance(event, Quarantined) else event.target,
+            event.priority if isinstance(event, Admitted) else 0,
+            _microseconds(event.timeout) if isinstance(event, Admitted) else None,
+            "" if isinstance(event, Quarantined) else event.correlation_id,
+            event.retry_of if isinstance(event, Admitted) else None,
+            state.value,
+            None if admitted else at,
+            body if admitted or state in UNSUCCESSFUL else None,
+        )
+    )
+    return LiveIntent(seq, state)
+
+
+def _add_change(statements: Statements, event: Event, live: LiveIntent, at: int) -> LiveIntent:
+    assert not isinstance(event, Paused | Resumed)
+    after = _count(replace(live, state=evolve(live.state, event)), event)  # type: ignore[arg-type]
+    if after.state in FINAL:
+        # What failed can be retried, so its bytes stay as long as its row.
+        rows = statements.ends if after.state in UNSUCCESSFUL else statements.ends_without_body
+        rows.append((after.state.value, at, live.seq))
+        return after
+    not_before = event.not_before if isinstance(event, RetryScheduled | HandedBack) else None
+    statements.updates.append(
+        (
+            after.state.value,
+            after.runs,
+            after.failures,
+            after.crashes,
+            to_microseconds(not_before) if not_before else None,
+            live.seq,
+        )
+    )
+    return after
+
+
+def _count(live: LiveIntent, event: Event) -> LiveIntent:
+    match event:
+        case Started(attempt):
+            return replace(live, runs=attempt)
+        case RetryScheduled():
+            return replace(live, failures=live.failures + 1)
+        case HandedBack(cause="daemon_ended"):
+            return replace(live, crashes=live.crashes + 1)
+        case _:
+            return live
+
+
+def _add_service_event(statements: Statements, event: Event, at: int) -> None:
+    match event:
+        case Paused(by, why, target):
+            statements.others.append((_PAUSE, (target, by, why, at)))
+        case Resumed(target=target):
+            statements.others.append((_RESUME, (target,)))
+        case _:
+            pass
+
+
+def _microseconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else duration // timedelta(microseconds=1)

@@ -1,0 +1,237 @@
+"""The only writer: groups whatever is asked at the same time into one synced transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import apsw
+
+from conductor_loop.adapters.journal.database import (
+    FILE_NAME,
+    open_for_writing,
+    to_microseconds,
+)
+from conductor_loop.adapters.journal.reader import JournalReader, open_reader
+from conductor_loop.adapters.journal.rows import (
+    LiveIntent,
+    Statements,
+    add_record,
+    live_intents,
+)
+from conductor_loop.core.events import Started
+from conductor_loop.core.faults import ConductorError, DurabilityLost, NoRoom
+from conductor_loop.core.records import Entry, Record
+from conductor_loop.core.states import FINAL
+from conductor_loop.ports import Clock
+
+_log = logging.getLogger("conductor_loop.journal")
+_WAIT_FOR_ROOM_SECONDS = 0.25
+
+_ADVANCE = "UPDATE relay SET seq = ?"
+_FILED = "UPDATE intents SET filed = ? WHERE id = ?"
+_PARK = "INSERT OR REPLACE INTO parked (seq, why) VALUES (?, ?)"
+_UNPARK = "DELETE FROM parked WHERE seq = ?"
+_IMPORT = "INSERT OR IGNORE INTO imported (name, digest, processed_at) VALUES (?, ?, ?)"
+_SET_FACT = "INSERT OR REPLACE INTO facts (key, value) VALUES (?, ?)"
+_FORGET_EVENTS = "DELETE FROM events WHERE intent = (SELECT seq FROM intents WHERE id = ?)"
+_FORGET_INTENT = "DELETE FROM intents WHERE id = ?"
+
+
+@dataclass(slots=True)
+class _Request:
+    """One call; it is committed together with whatever else waits."""
+
+    statements: Statements
+    done: asyncio.Future[None]
+    last_seq: int
+
+
+class SqliteJournal:
+    """`ports.Journal`, and the writing half of `ports.Feed`; `reader` is the rest."""
+
+    def __init__(self, connection: apsw.Connection, reader: JournalReader, clock: Clock) -> None:
+        self.reader = reader
+        self._connection = connection
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._live = live_intents(connection)
+        self._last_seq = self._committed_seq = reader.last_seq()
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._failed: ConductorError | None = None
+        self._lacks_room = False
+        self._abandoned = threading.Event()
+        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def lacks_room(self) -> bool:
+        """See `ports.Journal`."""
+        return self._lacks_room
+
+    def abandon(self) -> None:
+        """See `ports.Journal`."""
+        self._abandoned.set()
+
+    async def record(self, records: Sequence[Record]) -> Sequence[int]:
+        """See `ports.Journal`."""
+        statements, at = Statements(), to_microseconds(self._clock.now())
+        changed: dict[str, LiveIntent] = {}
+        seq = self._last_seq
+        for seq, record in enumerate(records, self._last_seq + 1):
+            key = record.intent_id or ""
+            live = add_record(statements, record, changed.get(key) or self._live.get(key), seq, at)
+            if live is not None:
+                changed[key] = live
+        first, self._last_seq = self._last_seq + 1, seq
+        # Nothing takes this back: a commit succeeds in the end, or the daemon stops.
+        for key, live in changed.items():
+            if live.state in FINAL:
+                self._live.pop(key, None)
+            else:
+                self._live[key] = live
+        await self._commit(statements)
+        return range(first, seq + 1)
+
+    async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
+        """See `ports.Journal`."""
+        await self.record([Record(intent_id, Started(attempt)) for intent_id, attempt in starts])
+        return [(intent_id, self.reader.body(intent_id)) for intent_id, _ in starts]
+
+    async def committed(self, seq: int) -> None:
+        """See `ports.Feed`."""
+        if self._committed_seq > seq:
+            return
+        waiter = self._loop.create_future()
+        self._waiters.append((seq, waiter))
+        await waiter
+
+    async def advance(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
+        """See `ports.Feed`."""
+        await self._write(
+            (_ADVANCE, (seq,)), *((_FILED, (place, intent_id)) for intent_id, place in filed)
+        )
+
+    async def park(self, entry: Entry, why: str) -> None:
+        """See `ports.Feed`."""
+        await self._write((_PARK, (entry.seq, why)), (_ADVANCE, (entry.seq,)))
+
+    async def unpark(self, seq: int) -> None:
+        """See `ports.Feed`."""
+        await self._write((_UNPARK, (seq,)))
+
+    async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
+        """Keep (name, digest, microseconds) of what the original program had processed."""
+        await self._write(*((_IMPORT, row) for row in rows), (_SET_FACT, ("imported", source)))
+
+    async def forget(self, intent_ids: Sequence[str]) -> None:
+        """Drop rows and events of final intents whose files are gone."""
+        await self._write(
+            *((_FORGET_EVENTS, (intent_id,)) for intent_id in intent_ids),
+            *((_FORGET_INTENT, (intent_id,)) for intent_id in intent_ids),
+        )
+
+    async def close(self) -> None:
+        """Commit what waits, end the thread, close the file."""
+        self._requests.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self.reader.close()
+        self._connection.close()
+
+    async def _write(self, *statements: tuple[str, tuple[apsw.SQLiteValue, ...]]) -> None:
+        await self._commit(Statements(others=list(statements)))
+
+    async def _commit(self, statements: Statements) -> None:
+        if self._failed is not None:
+            raise self._failed
+        request = _Request(statements, self._loop.create_future(), self._last_seq)
+        self._requests.put(request)
+        # A cancelled caller must not leave the in-memory state ahead of a commit that never runs:
+        # the request is on its way whatever happens to the caller.
+        await asyncio.shield(request.done)
+
+    # What follows runs on the journal's own thread.
+
+    def _serve(self) -> None:
+        while (first := self._requests.get()) is not None:
+            batch, ended = self._gather(first)
+            failure = self._commit_batch(batch)
+            self._call_loop(batch, failure)
+            if ended or failure is not None:
+                return
+
+    def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
+        batch = [first]
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except Empty:
+                return batch, False
+            if request is None:
+                return batch, True
+            batch.append(request)
+
+    def _commit_batch(self, batch: list[_Request]) -> ConductorError | None:
+        while True:
+            try:
+                with self._connection:
+                    for request in batch:
+                        request.statements.execute(self._connection)
+            except apsw.FullError:
+                if not self._await_room():
+                    return NoRoom("the journal could not be written: no room on the disk")
+            except apsw.Error as error:
+                return DurabilityLost(
+                    f"the journal could not be written: {error}",
+                    hint="check the disk (dmesg), then start again: what was committed is safe",
+                )
+            else:
+                self._lacks_room = False
+                return None
+
+    def _await_room(self) -> bool:
+        """Wait a little; False when waiting was given up."""
+        if not self._lacks_room:
+            _log.error("no room for the journal: waiting; nothing new starts until there is")
+        self._lacks_room = True
+        return not self._abandoned.wait(_WAIT_FOR_ROOM_SECONDS)
+
+    def _call_loop(self, batch: list[_Request], failure: ConductorError | None) -> None:
+        self._loop.call_soon_threadsafe(self._announce, batch, failure)
+
+    # Back on the loop.
+
+    def _announce(self, batch: list[_Request], failure: ConductorError | None) -> None:
+        self._failed = failure
+        for request in batch:
+            if failure is not None:
+                request.done.set_exception(failure)
+            else:
+                request.done.set_result(None)
+                self._committed_seq = max(self._committed_seq, request.last_seq)
+        if failure is None:
+            self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        still = []
+        for seq, waiter in self._waiters:
+            if waiter.done():
+                continue
+            if self._committed_seq > seq:
+                waiter.set_result(None)
+            else:
+                still.append((seq, waiter))
+        self._waiters = still
+
+
+def open_journal(state_dir: Path, clock: Clock) -> SqliteJournal:
+    """Open the journal of a state dir as its only writer; the caller holds the lock."""
+    path = state_dir / FILE_NAME
+    connection = open_for_writing(path)
+    return SqliteJournal(connection, open_reader(state_dir), clock)

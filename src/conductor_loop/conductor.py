@@ -1,1 +1,0 @@
-"""The loops: intake, work, relay."""

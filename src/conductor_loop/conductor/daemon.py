@@ -1,0 +1,214 @@
+"""The conductor: recovery first, then intake, work and relay with their lifetimes nested."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
+from conductor_loop.conductor.intake import Intake
+from conductor_loop.conductor.relay import Relay
+from conductor_loop.conductor.steering import Steering
+from conductor_loop.conductor.work import Work, WorkPolicy
+from conductor_loop.core.breaker import Breaker, BreakerPolicy
+from conductor_loop.core.events import Failed
+from conductor_loop.core.intent import Intent, Target
+from conductor_loop.core.reading import IntakeRules
+from conductor_loop.core.records import Record
+from conductor_loop.core.settlement import Tally, recover
+from conductor_loop.core.states import State
+from conductor_loop.ports import (
+    Catalog,
+    Clock,
+    Feed,
+    Journal,
+    Listener,
+    Projection,
+    Publisher,
+    Source,
+)
+
+# How often what can block a run is looked at, and how soon `once` notices that all is final.
+_WATCH_SECONDS, _POLL_SECONDS = 0.25, 0.005
+# After the grace: how long the views, or a full disk, may hold up the end.
+_LAST_SECONDS = 5.0
+
+_log = logging.getLogger("conductor_loop.conductor")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the loops stand on."""
+
+    clock: Clock
+    source: Source
+    journal: Journal
+    feed: Feed
+    catalog: Catalog
+    publisher: Publisher
+    projections: Sequence[Projection]
+    listeners: Sequence[Listener]
+    new_id: Callable[[], str]
+    read: Callable[[bytes], Intent]
+    jitter: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What the operator decided."""
+
+    intake: IntakeRules
+    work: WorkPolicy
+    waiting: WaitingPolicy
+    breaker: BreakerPolicy
+    grace: timedelta
+    once: bool = False
+    longest_pause: timedelta | None = None
+    """With `once`: give up when nothing could run for so long."""
+
+
+class Conductor:
+    """One daemon on one handoff folder."""
+
+    def __init__(self, parts: Parts, policies: Policies) -> None:
+        self.backlog = Backlog(
+            parts.journal, parts.clock, Breaker(policies.breaker), policies.waiting
+        )
+        self.relay = Relay(parts.feed, parts.projections, parts.listeners, parts.clock)
+        self.intake = Intake(
+            parts.source, parts.journal, parts.catalog, self.backlog, policies.intake
+        )
+        self.work = Work(
+            parts.journal,
+            parts.publisher,
+            self.backlog,
+            parts.clock,
+            policies.work,
+            parts.jitter,
+        )
+        self.steering = Steering(
+            parts.journal,
+            parts.catalog,
+            parts.clock,
+            parts.new_id,
+            parts.read,
+            self.backlog,
+            self.work,
+        )
+        self.is_ready = False
+        self.gave_up = False
+        """With `once`: nothing could run for too long; intents are kept."""
+        self._parts = parts
+        self._policies = policies
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take nothing more; end what runs within the grace; bring the views in line; return."""
+        self._stop.set()
+
+    async def run(self, pauses: Sequence[Target | None] = ()) -> None:
+        """Serve until stopped, or with `once` until everything found is final.
+
+        Raises an ExceptionGroup of DurabilityLost, or of NoRoom when stopped with a full disk.
+        """
+        for target in pauses:
+            self.backlog.pause(target)
+        async with asyncio.TaskGroup() as watching:
+            watch = watching.create_task(self._watch(), name="watch")
+            async with asyncio.TaskGroup() as relaying:
+                relay = relaying.create_task(self.relay.run(), name="relay")
+                await self._recover()
+                async with asyncio.TaskGroup() as working:
+                    work = working.create_task(self.work.run(), name="work")
+                    await self._take_in()
+                    await self._let_finish(work)
+                await self._bring_views_in_line()
+                relay.cancel()
+            watch.cancel()
+
+    async def _recover(self) -> None:
+        """Bring back what an earlier daemon left: running ones to waiting, claims to intents."""
+        unfinished = self._parts.catalog.unfinished()
+        running = [item for item in unfinished if item.state is State.RUNNING]
+        policy = self._policies.work.retry
+        records = [
+            Record(i.intent_id, recover(Tally(i.runs, i.failures), i.crashes + 1, policy))
+            for i in running
+        ]
+        if records:
+            _log.warning("%d attempts were cut short by the end of the last daemon", len(records))
+            await self._parts.journal.record(records)
+        given_up = {r.intent_id for r in records if isinstance(r.event, Failed)}
+        fresh = self._parts.catalog.unfinished() if records else unfinished
+        await self.backlog.restore([i for i in fresh if i.intent_id not in given_up])
+        await self.intake.take_leftovers()
+
+    async def _take_in(self) -> None:
+        self.is_ready = True
+        intake = asyncio.create_task(self.intake.run(), name="intake")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({intake, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.is_ready = False
+            stop.cancel()
+            if not intake.done():
+                intake.cancel()
+        if intake.done() and not intake.cancelled():
+            intake.result()
+
+    async def _let_finish(self, work: asyncio.Task[None]) -> None:
+        while len(self.backlog) and not self._stop.is_set():
+            await self._parts.clock.sleep(_POLL_SECONDS)
+        self.work.finish()
+        grace = self._policies.grace.total_seconds()
+        done, _ = await asyncio.wait({work}, timeout=grace)
+        if not done:
+            _log.warning("ending what still runs after %g s of grace", grace)
+            await self.work.stop_running()
+
+    async def _bring_views_in_line(self) -> None:
+        try:
+            async with asyncio.timeout(_LAST_SECONDS if self._stop.is_set() else None):
+                await self.relay.caught_up(self._parts.catalog.last_seq())
+        except TimeoutError:
+            _log.warning("the views are not in line yet; the next start goes on with them")
+
+    async def _watch(self) -> None:
+        """Give up a `once` that cannot go on; let no full disk hold up a stop."""
+        await self._stop_or_patience_ends()
+        await self._parts.clock.sleep(self._policies.grace.total_seconds() + _LAST_SECONDS)
+        self._parts.journal.abandon()
+
+    async def _stop_or_patience_ends(self) -> None:
+        longest = self._policies.longest_pause
+        blocked_since: float | None = None
+        while not self._stop.is_set():
+            await self._stop_within(_WATCH_SECONDS)
+            now = self._parts.clock.steady()
+            if longest is None or not self.is_blocked():
+                blocked_since = None
+                continue
+            blocked_since = now if blocked_since is None else blocked_since
+            if now - blocked_since > longest.total_seconds():
+                self.gave_up = True
+                self._stop.set()
+
+    async def _stop_within(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+
+    def is_blocked(self) -> bool:
+        """Whether nothing may go on, for a reason that is no intent's own."""
+        return (
+            self.backlog.paused
+            or self.backlog.breaker.is_open
+            or self.relay.stalled_by is not None
+            or self._parts.journal.lacks_room
+            or self._parts.source.blocked_by is not None
+        )

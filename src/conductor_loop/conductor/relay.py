@@ -1,0 +1,123 @@
+"""Relay: brings the views in line with the journal, in its order, from one durable position."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from conductor_loop import disk
+from conductor_loop.core.faults import DurabilityLost
+from conductor_loop.core.records import Entry
+from conductor_loop.ports import Clock, Feed, Listener, Projection
+
+_log = logging.getLogger("conductor_loop.relay")
+_BATCH = 256
+_TRIES = 3
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
+
+
+class Relay:
+    """Applies each entry to every projection; a crash repeats from the last position."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        projections: Sequence[Projection],
+        listeners: Sequence[Listener],
+        clock: Clock,
+    ) -> None:
+        self.position = feed.position()
+        self.stalled_by: OSError | None = None
+        """What keeps the views from being written now, if anything."""
+        self._feed = feed
+        self._projections = projections
+        self._listeners = listeners
+        self._clock = clock
+        self._advances: set[asyncio.Task[None]] = set()
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow the feed for ever."""
+        await self._retry_parked()
+        while True:
+            entries = self._feed.after(self.position, _BATCH)
+            if entries:
+                await self._relay(entries)
+            else:
+                await self._feed.committed(self.position)
+
+    async def caught_up(self, seq: int) -> None:
+        """Wait until everything up to an entry is in the views, and durably so."""
+        while self.position < seq:
+            self._moved.clear()
+            await self._moved.wait()
+        if self._advances:
+            await asyncio.gather(*self._advances)
+
+    async def _relay(self, entries: Sequence[Entry]) -> None:
+        places = await self._apply(entries)
+        self.position = entries[-1].seq
+        # Nobody has to wait for the position: after a crash the same entries come again.
+        advance = asyncio.create_task(self._feed.advance(self.position, filed=places))
+        self._advances.add(advance)
+        advance.add_done_callback(self._advances.discard)
+        for entry in entries:
+            for listener in self._listeners:
+                listener.hear(entry)
+        self._moved.set()
+
+    async def _apply(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+        """Apply a batch; one that cannot be taken is tried entry by entry."""
+        try:
+            return self._project(entries)
+        except OSError as error:
+            _log.warning("views cannot be written: %s; trying again", error.strerror)
+        places: list[tuple[str, str]] = []
+        for entry in entries:
+            places += await self._apply_one(entry)
+        return places
+
+    async def _apply_one(self, entry: Entry) -> list[tuple[str, str]]:
+        tries, pause = 0, _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                places = self._project([entry])
+            except OSError as error:
+                self.stalled_by = error
+                passing = error.errno in disk.PASSING_ERRORS
+                tries += not passing
+                if tries >= _TRIES:
+                    await self._park(entry, error)
+                    return []
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            else:
+                self.stalled_by = None
+                return places
+
+    def _project(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+        places: list[tuple[str, str]] = []
+        for projection in self._projections:
+            places += projection.apply(entries)
+        return places
+
+    async def _park(self, entry: Entry, error: OSError) -> None:
+        _log.error(
+            "entry %d set aside, its views are missing: %s", entry.seq, error,
+            extra={"intent.id": entry.intent_id},
+        )  # fmt: skip
+        self.stalled_by = None
+        await self._feed.park(entry, str(error))
+
+    async def _retry_parked(self) -> None:
+        for entry, _ in self._feed.parked():
+            try:
+                places = self._project([entry])
+            except DurabilityLost:
+                raise
+            except OSError as error:
+                _log.error("entry %d is still set aside: %s", entry.seq, error)
+            else:
+                await self._feed.unpark(entry.seq)
+                await self._feed.advance(self.position, filed=places)

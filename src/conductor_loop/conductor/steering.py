@@ -1,0 +1,143 @@
+"""The operator's hand: pause, resume, cancel, retry; the same with and without a daemon running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from conductor_loop.conductor.backlog import Backlog
+from conductor_loop.conductor.work import Work
+from conductor_loop.core.events import Admitted, Paused, Resumed, Skipped, SkipReason
+from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.intent import Intent, Target
+from conductor_loop.core.records import Entry, Record, waiting_intent
+from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
+from conductor_loop.ports import Catalog, Clock, Journal
+
+
+class Refused(ConductorError):
+    """What the operator asked for is not possible now; nothing has changed."""
+
+    code = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who asks, and why."""
+
+    by: str
+    why: str = ""
+
+
+class Steering:
+    """Changes that an operator makes; each is an event, durable before it is confirmed."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        catalog: Catalog,
+        clock: Clock,
+        new_id: Callable[[], str],
+        read: Callable[[bytes], Intent],
+        backlog: Backlog,
+        work: Work | None,
+    ) -> None:
+        self._journal = journal
+        self._catalog = catalog
+        self._clock = clock
+        self._new_id = new_id
+        self._read = read
+        self._backlog = backlog
+        self._work = work
+
+    async def pause(self, operator: Operator, target: Target | None) -> None:
+        """Start nothing new, of everything or of one target; what runs goes on."""
+        event = Paused(operator.by, operator.why, str(target or ""))
+        await self._journal.record([Record(None, event)])
+        self._backlog.pause(target)
+
+    async def resume(self, operator: Operator, target: Target | None) -> None:
+        """Lift exactly that pause."""
+        event = Resumed(operator.by, operator.why, str(target or ""))
+        await self._journal.record([Record(None, event)])
+        self._backlog.resume(target)
+
+    async def cancel(
+        self, operator: Operator, *, intent_id: str | None = None, target: Target | None = None
+    ) -> Sequence[str]:
+        """End what waits or runs: one intent, a target's, or (neither given) everything.
+
+        Returns the ids that end as `skipped`; a running one that delivers first stays delivered.
+        """
+        event = Skipped(SkipReason.CANCELLED, operator.by, operator.why)
+        waiting = [i for i in self._backlog.waiting(target) if intent_id in (None, i.intent_id)]
+        running = [
+            i.intent_id
+            for i in self._backlog.running.values()
+            if intent_id in (None, i.intent_id) and target in (None, i.target)
+        ]
+        if intent_id is not None and not waiting and not running:
+            raise Refused(
+                f"{intent_id} neither waits nor runs",
+                hint=f"see what became of it: conductor-loop why {intent_id}",
+            )
+        cancelled = [i.intent_id for i in await self._backlog.skip(waiting, event)]
+        if self._work is not None:
+            cancelled += [i for i in running if await self._work.cancel(i, event)]
+        return cancelled
+
+    async def retry(self, operator: Operator, intent_id: str, *, force: bool = False) -> str:
+        """Admit an unsuccessful intent anew, as the last of its target; return the new id.
+
+        Raises Refused: unknown, not unsuccessful, its bytes no longer kept, or overtaken by a
+        newer intent of the target (which `force` overrides).
+        """
+        entry, body = self._retriable(intent_id)
+        intent = self._read(body)
+        newest = self._catalog.newest(intent.target)
+        if newest is not None and newest.intent_id != intent_id and not force:
+            self._refuse_overtaken(intent_id, intent.target, newest.intent_id, newest.state)
+        assert entry.receipt is not None
+        new_id = self._new_id()
+        admitted = Admitted(
+            msgspec.structs.replace(entry.receipt, received_at=self._clock.now()),
+            intent.target.namespace,
+            intent.target.name,
+            intent.priority,
+            intent.correlation_id,
+            intent.timeout,
+            retry_of=intent_id,
+            retried_by=operator.by,
+        )
+        (seq,) = await self._journal.record([Record(new_id, admitted, body)])
+        await self._backlog.add(waiting_intent(new_id, admitted, seq))
+        return new_id
+
+    def _retriable(self, intent_id: str) -> tuple[Entry, bytes]:
+        history = self._catalog.history(intent_id)
+        if not history:
+            raise Refused(f"no intent {intent_id}", hint="conductor-loop list shows them")
+        state = self._catalog.state(intent_id)
+        if state not in UNSUCCESSFUL | {State.SKIPPED}:
+            word = "is done" if state in FINAL else "is not finished"
+            raise Refused(f"{intent_id} {word} ({state}); only what failed can be retried")
+        try:
+            return history[0], self._catalog.body(intent_id)
+        except KeyError:
+            raise Refused(
+                f"the bytes of {intent_id} are not kept", hint="hand the file over again"
+            ) from None
+
+    @staticmethod
+    def _refuse_overtaken(intent_id: str, target: Target, newer: str, state: State) -> None:
+        if state not in FINAL:
+            raise Refused(
+                f"{newer} of {target} is {state} now; retrying {intent_id} would undo it",
+                hint="wait for its verdict, or use --force to run the older one after it",
+            )
+        raise Refused(
+            f"{newer} of {target} is newer than {intent_id} and {state}",
+            hint="use --force if the older one really shall be applied over it",
+        )

@@ -1,0 +1,122 @@
+"""Tells an outage from an intent that fails on its own, so that no outage fills `failed/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from conductor_loop.core.arrival import Delivered, Undelivered
+from conductor_loop.core.events import Failure, FailureKind
+from conductor_loop.core.intent import Target
+
+_TARGETS_IN_A_ROW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When the breaker opens, and how it probes; seconds."""
+
+    patience: float = 60.0
+    """One target alone failing this long without any answer opens it too."""
+    first_probe: float = 1.0
+    slowest_probe: float = 30.0
+
+
+class Breaker:
+    """Open: attempts wait, failures are not counted, one probe per backoff.
+
+    An *answer* is a delivery or a permanent refusal: the publisher ran and judged. Two targets in
+    a row without one, or a publisher that cannot be started, is the environment's failure.
+    An intent that failed like that, and does so again after others had answers, fails on its own.
+    """
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        self._policy = policy
+        self._failing: dict[Target, float] = {}
+        self._suspects: set[str] = set()
+        self._convicted: set[str] = set()
+        self._opened_at: float | None = None
+        self._probe_at = 0.0
+        self._pause = policy.first_probe
+        self._probe: str | None = None
+        self.last_target: Target | None = None
+        """Whose failure opened it or failed the last probe: the next probe avoids it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether attempts wait."""
+        return self._opened_at is not None
+
+    @property
+    def opened_at(self) -> float | None:
+        """When it opened, on the steady clock."""
+        return self._opened_at
+
+    @property
+    def probe_at(self) -> float:
+        """When the next probe may start, on the steady clock; means nothing while closed."""
+        return self._probe_at
+
+    def may_probe(self, now: float) -> bool:
+        """Whether one intent may be tried although the breaker is open; one at a time."""
+        return self.is_open and self._probe is None and now >= self._probe_at
+
+    def start_probe(self, intent_id: str) -> None:
+        """This intent is the probe; the next one only after it came back."""
+        self._probe = intent_id
+
+    def abandon_probe(self, intent_id: str) -> None:
+        """The probe was stopped and says nothing."""
+        if self._probe == intent_id:
+            self._probe = None
+
+    def rules_environment(
+        self, intent_id: str, target: Target, outcome: Delivered | Undelivered, now: float
+    ) -> bool:
+        """Take note of an outcome; tell whether it is the environment's failure."""
+        if isinstance(outcome, Delivered) or outcome.failure.kind is FailureKind.PERMANENT:
+            self._answered(intent_id)
+            return False
+        return self._unanswered(intent_id, target, outcome.failure, now)
+
+    def forget(self, intent_id: str) -> None:
+        """The intent is final."""
+        self._suspects.discard(intent_id)
+        self._convicted.discard(intent_id)
+
+    def _answered(self, intent_id: str) -> None:
+        self.forget(intent_id)
+        self._convicted |= self._suspects
+        self._suspects.clear()
+        self._failing.clear()
+        self._opened_at = None
+        self._probe = None
+
+    def _unanswered(self, intent_id: str, target: Target, failure: Failure, now: float) -> bool:
+        if self.is_open:
+            self._suspects.add(intent_id)
+            # Others that were still in flight when it opened say nothing new.
+            if intent_id == self._probe:
+                self._probe = None
+                self._pause = min(self._pause * 2, self._policy.slowest_probe)
+                self._wait(target, now)
+            return True
+        if intent_id in self._convicted:
+            return False
+        self._failing.setdefault(target, now)
+        if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(now):
+            return False
+        self._opened_at = now
+        self._convicted.clear()
+        self._suspects.add(intent_id)
+        self._pause = self._policy.first_probe
+        self._wait(target, now)
+        return True
+
+    def _is_outage(self, now: float) -> bool:
+        if len(self._failing) >= _TARGETS_IN_A_ROW:
+            return True
+        return now - min(self._failing.values()) >= self._policy.patience
+
+    def _wait(self, target: Target, now: float) -> None:
+        self.last_target = target
+        self._probe_at = now + self._pause

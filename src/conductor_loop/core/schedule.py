@@ -1,0 +1,199 @@
+"""Which intent next: one at a time per target, head first; between targets priority and age."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+from conductor_loop.core.intent import Target
+from conductor_loop.core.records import Unfinished
+
+_SECONDS_PER_PRIORITY = 60.0
+"""Waiting a minute counts as much as one step of priority, so nothing starves."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What waits for one target, in journal order."""
+
+    waiting: deque[Unfinished] = field(default_factory=deque)
+    urgencies: deque[float] = field(default_factory=deque)
+    """Ranks that are the smallest of everything behind them: the first is the lane's own."""
+    ready_at: float = 0.0
+    """When its head may run, on the steady clock: its backoff blocks the whole lane."""
+    running: str | None = None
+    has_ticket: bool = False
+
+    def append(self, item: Unfinished) -> bool:
+        """Add at the end; tell whether the lane became more urgent."""
+        rank = _rank(item)
+        while self.urgencies and self.urgencies[-1] > rank:
+            self.urgencies.pop()
+        self.waiting.append(item)
+        self.urgencies.append(rank)
+        return len(self.urgencies) == 1
+
+    def prepend(self, item: Unfinished) -> None:
+        self.waiting.appendleft(item)
+        if not self.urgencies or _rank(item) <= self.urgencies[0]:
+            self.urgencies.appendleft(_rank(item))
+
+    def pop(self) -> Unfinished:
+        item = self.waiting.popleft()
+        if self.urgencies[0] == _rank(item):
+            self.urgencies.popleft()
+        return item
+
+
+class Schedule:
+    """Everything admitted and unfinished; holds no clock: `now` is steady seconds."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Target, _Lane] = {}
+        self._tickets: list[tuple[float, int, Target]] = []
+        self._sleeping: list[tuple[float, Target]] = []
+        self._paused: set[Target] = set()
+        self._size = 0
+
+    def __len__(self) -> int:
+        """How many wait, those in backoff included; not those running."""
+        return self._size
+
+    def add(self, item: Unfinished, *, ready_at: float = 0.0) -> None:
+        """Append behind everything else of its target."""
+        lane = self._lanes.setdefault(item.target, _Lane())
+        if not lane.waiting:
+            lane.ready_at = ready_at
+        more_urgent = lane.append(item)
+        self._size += 1
+        if more_urgent:
+            # An older ticket of the lane, if any, is worth nothing once this one is taken.
+            lane.has_ticket = False
+        self._offer(item.target, lane)
+
+    def take(self, now: float, *, avoid: Target | None = None) -> Unfinished | None:
+        """Give the next intent that may run and mark its target busy.
+
+        With `avoid`, another target's intent if there is one.
+        """
+        self._wake(now)
+        shunned: list[tuple[float, int, Target]] = []
+        chosen: Unfinished | None = None
+        while self._tickets and chosen is None:
+            ticket = heappop(self._tickets)
+            lane = self._lanes.get(ticket[2])
+            if lane is None or not lane.has_ticket or ticket[2] in self._paused:
+                self._withdraw(lane)
+            elif ticket[2] == avoid:
+                shunned.append(ticket)
+            else:
+                chosen = self._start(lane)
+        for ticket in shunned:
+            heappush(self._tickets, ticket)
+        if chosen is None and shunned:
+            return self.take(now)
+        return chosen
+
+    def put_back(self, item: Unfinished, *, ready_at: float = 0.0) -> None:
+        """The running intent of a target goes back to its head."""
+        lane = self._lanes[item.target]
+        lane.running = None
+        lane.ready_at = ready_at
+        lane.prepend(item)
+        self._size += 1
+        self._offer(item.target, lane)
+
+    def finish(self, target: Target) -> None:
+        """The running intent of a target is final; the next one may run."""
+        lane = self._lanes[target]
+        lane.running = None
+        lane.ready_at = 0.0
+        self._offer(target, lane)
+
+    def remove(self, intent_id: str, target: Target) -> bool:
+        """Take a waiting intent out; False when it does not wait."""
+        lane = self._lanes.get(target)
+        if lane is None:
+            return False
+        kept = [item for item in lane.waiting if item.intent_id != intent_id]
+        if len(kept) == len(lane.waiting):
+            return False
+        if lane.waiting[0].intent_id == intent_id:
+            lane.ready_at = 0.0
+        lane.waiting.clear()
+        lane.urgencies.clear()
+        for item in kept:
+            lane.append(item)
+        self._size -= 1
+        self._offer(target, lane)
+        return True
+
+    def pause(self, target: Target) -> None:
+        """Start nothing of this target until resumed."""
+        self._paused.add(target)
+
+    def resume(self, target: Target) -> None:
+        """Let a target run again."""
+        self._paused.discard(target)
+        lane = self._lanes.get(target)
+        if lane is not None:
+            self._offer(target, lane)
+
+    def waiting(self, target: Target | None = None) -> Iterator[Unfinished]:
+        """Everything that waits, in order within each target."""
+        lanes: Iterable[_Lane] = self._lanes.values()
+        if target is not None:
+            lanes = [self._lanes[target]] if target in self._lanes else []
+        for lane in lanes:
+            yield from lane.waiting
+
+    def next_wake(self) -> float | None:
+        """When the next backoff ends, if any."""
+        return self._sleeping[0][0] if self._sleeping else None
+
+    def has_ready(self, now: float) -> bool:
+        """Whether `take` might give something."""
+        self._wake(now)
+        return bool(self._tickets)
+
+    def _start(self, lane: _Lane) -> Unfinished:
+        item = lane.pop()
+        lane.running = item.intent_id
+        lane.has_ticket = False
+        self._size -= 1
+        return item
+
+    def _offer(self, target: Target, lane: _Lane) -> None:
+        if lane.running is not None or lane.has_ticket:
+            return
+        if not lane.waiting:
+            del self._lanes[target]
+            return
+        if target in self._paused:
+            return
+        if lane.ready_at > 0.0:
+            heappush(self._sleeping, (lane.ready_at, target))
+            return
+        lane.has_ticket = True
+        # The lane counts as much as its most urgent intent: a critical one waiting behind an
+        # ordinary head pulls that head forward.
+        heappush(self._tickets, (lane.urgencies[0], lane.waiting[0].seq, target))
+
+    def _wake(self, now: float) -> None:
+        while self._sleeping and self._sleeping[0][0] <= now:
+            ready_at, target = heappop(self._sleeping)
+            lane = self._lanes.get(target)
+            if lane is not None and lane.ready_at == ready_at:
+                lane.ready_at = 0.0
+                self._offer(target, lane)
+
+    @staticmethod
+    def _withdraw(lane: _Lane | None) -> None:
+        if lane is not None:
+            lane.has_ticket = False
+
+
+def _rank(item: Unfinished) -> float:
+    return item.received_at.timestamp() - item.priority * _SECONDS_PER_PRIORITY

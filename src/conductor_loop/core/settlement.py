@@ -1,0 +1,125 @@
+"""Decision 2: what does the outcome of an attempt mean for its intent?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from conductor_loop.core.arrival import Abandoned, Delivered, Outcome, Undelivered
+from conductor_loop.core.events import (
+    Failed,
+    Failure,
+    FailureKind,
+    HandedBack,
+    Published,
+    RetryScheduled,
+    Run,
+    TimedOut,
+)
+
+Settlement = Published | RetryScheduled | HandedBack | Failed | TimedOut
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and when an intent's own failures are tried again."""
+
+    max_attempts: int = 3
+    backoff: timedelta = timedelta(seconds=1)
+    """Before the second attempt; doubled before each further one."""
+    longest_backoff: timedelta = timedelta(minutes=5)
+    max_crashes: int = 10
+    """How many deaths of the daemon during its attempts an intent survives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What stands against an intent before this outcome."""
+
+    attempt: int
+    """The number of the attempt that just ended; every start has its own."""
+    failures: int
+    """Earlier attempts that counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What publisher and environment were like during the attempt."""
+
+    environment_failed: bool
+    """The breaker's ruling: not this intent's fault."""
+    porch_sha256: str = ""
+    sandbox: str = "none"
+
+
+def settle(
+    tally: Tally,
+    outcome: Outcome,
+    policy: RetryPolicy,
+    circumstances: Circumstances,
+    now: datetime,
+    jitter: float,
+) -> Settlement:
+    """Decide what follows; `jitter` is a fresh random number from 0 up to 1."""
+    if isinstance(outcome, Abandoned):
+        return HandedBack(tally.attempt, outcome.cause)
+    run = Run(
+        attempt=tally.attempt,
+        worker=outcome.worker,
+        started_at=outcome.started_at,
+        duration=outcome.duration,
+        porch_sha256=circumstances.porch_sha256,
+        sandbox=circumstances.sandbox,
+    )
+    if isinstance(outcome, Delivered):
+        return Published(run, outcome.outputs, outcome.outputs_unknown, outcome.notes)
+    return _settle_failure(tally, run, outcome, policy, circumstances, now, jitter)
+
+
+def _settle_failure(
+    tally: Tally,
+    run: Run,
+    outcome: Undelivered,
+    policy: RetryPolicy,
+    circumstances: Circumstances,
+    now: datetime,
+    jitter: float,
+) -> Settlement:
+    failure = outcome.failure
+    if failure.kind is FailureKind.PERMANENT:
+        return Failed(failure, run)
+    if circumstances.environment_failed:
+        return HandedBack(tally.attempt, "environment", failure)
+    failures = tally.failures + 1
+    if failures < policy.max_attempts:
+        return RetryScheduled(run, failure, now + backoff(policy, failures, jitter))
+    if failure.kind is FailureKind.TIMEOUT:
+        return TimedOut(run, failure)
+    return Failed(failure, run)
+
+
+def backoff(policy: RetryPolicy, failures: int, jitter: float) -> timedelta:
+    """Wait after the nth failure: doubling, capped, and spread over 75 to 125 percent.
+
+    The spread keeps intents that failed together from coming back together.
+    """
+    # 2**40 backoffs are longer than any cap, and far from what a timedelta overflows at.
+    doubled = min(
+        policy.backoff.total_seconds() * 2.0 ** min(failures - 1, 40),
+        policy.longest_backoff.total_seconds(),
+    )
+    return timedelta(seconds=doubled * (0.75 + jitter / 2))
+
+
+def recover(tally: Tally, crashes: int, policy: RetryPolicy) -> HandedBack | Failed:
+    """Judge an attempt during which the daemon died; `crashes` counts this one too."""
+    if crashes < policy.max_crashes:
+        return HandedBack(tally.attempt, "daemon_ended")
+    return Failed(
+        Failure(
+            kind=FailureKind.CRASHED,
+            code="crash_loop",
+            message=f"the daemon died {crashes} times while this intent was being run",
+            hint="look at the log and at memory use before each death, then retry it by hand",
+        )
+    )
