@@ -1,0 +1,148 @@
+"""A temporary handoff, intents to fill it with, and the real command run on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncinotify import Inotify, Mask
+
+from bench.machine import CannotMeasure
+
+COMMAND = Path(sys.executable).with_name("conductor-loop")
+# Longer than -debounce, so that files written in place count as complete at the first look.
+QUIET_SECONDS = 1.0
+GIVE_UP_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The folders of one measurement."""
+
+    handoff: Path
+    out: Path
+    staging: Path
+    log: Path
+
+    @property
+    def status(self) -> Path:
+        """Where verdicts appear."""
+        return self.handoff / "status"
+
+    def stage(self, first: int, count: int) -> list[Path]:
+        """Write intents beside the handoff, each for a target of its own."""
+        return [_write_intent(self.staging, number) for number in range(first, first + count)]
+
+    def hand_over(self, files: list[Path]) -> None:
+        """Rename files into the handoff, as `submit` does."""
+        for file in files:
+            file.rename(self.handoff / file.name)
+
+    def settle_disk(self) -> None:
+        """Let earlier writes reach the disk and the files turn quiet."""
+        os.sync()
+        time.sleep(QUIET_SECONDS)
+
+    def verdicts(self) -> int:
+        """How many intents have one."""
+        if not self.status.exists():
+            return 0
+        return sum(entry.name.endswith(".status") for entry in os.scandir(self.status))
+
+    def once(self, *flags: str) -> float:
+        """Run `-once` to its end; seconds. Raises CannotMeasure when it does not end with 0."""
+        begin = time.monotonic()
+        with self.log.open("ab") as log:
+            ended = subprocess.run(self._command("-once", *flags), stdout=log, stderr=log)
+        seconds = time.monotonic() - begin
+        if ended.returncode:
+            raise CannotMeasure(f"-once ended with {ended.returncode}: {self._last_line()}")
+        return seconds
+
+    @contextmanager
+    def watching(self, *flags: str) -> Iterator[int]:
+        """Run the daemon; yields its pid."""
+        with self.log.open("ab") as log:
+            daemon = subprocess.Popen(self._command(*flags), stdout=log, stderr=log)
+        try:
+            yield daemon.pid
+            if daemon.poll() is not None:
+                raise CannotMeasure(f"the daemon ended early: {self._last_line()}")
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            try:
+                daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+
+    def _command(self, *flags: str) -> list[str]:
+        folders = ["-handoff", str(self.handoff), "-out", str(self.out)]
+        return [str(COMMAND), *folders, "-log-level", "warn", *flags]
+
+    def _last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it wrote nothing"
+
+
+@contextmanager
+def ground(parent: Path | None) -> Iterator[Ground]:
+    """Make the folders of one measurement, and remove them afterwards."""
+    top = Path(tempfile.mkdtemp(prefix="conductor-bench-", dir=parent))
+    made = Ground(top / "handoff", top / "out", top / "staging", top / "log")
+    for folder in (made.handoff, made.staging):
+        folder.mkdir()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(top)
+
+
+def _write_intent(folder: Path, number: int) -> Path:
+    intent = {
+        "intent_type": "scaling",
+        "target": f"cnf-{number:07d}",
+        "namespace": "oran-sim",
+        "replicas": number % 100 + 1,
+        "reason": "High load detected",
+        "source": "planner",
+        "correlation_id": f"bench-{number:07d}",
+    }
+    file = folder / f"intent-{number:07d}.json"
+    file.write_text(json.dumps(intent))
+    return file
+
+
+@contextmanager
+def arrivals(folder: Path) -> Iterator[Inotify]:
+    """Hear of every name that appears in a folder."""
+    folder.mkdir(exist_ok=True)
+    with Inotify(sync_timeout=GIVE_UP_SECONDS) as events:
+        events.add_watch(folder, Mask.MOVED_TO | Mask.CREATE)
+        yield events
+
+
+def wait_for(events: Inotify, file: Path) -> None:
+    """Wait until a file is there. Raises CannotMeasure when it takes for ever."""
+    while not file.exists():
+        if events.sync_get() is None:
+            raise CannotMeasure(f"no {file.name} after {GIVE_UP_SECONDS:.0f} s")
+
+
+def wait_for_verdicts(ground: Ground, count: int, look_every: float = 0.005) -> None:
+    """Wait until so many verdicts are there. Raises CannotMeasure when it takes for ever."""
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while (seen := ground.verdicts()) < count:
+        if time.monotonic() > deadline:
+            raise CannotMeasure(f"{seen} of {count} verdicts after {GIVE_UP_SECONDS:.0f} s")
+        time.sleep(look_every)
