@@ -11,16 +11,13 @@ from datetime import timedelta
 
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.intake import Intake
+from conductor_loop.conductor.recovery import recover_running
 from conductor_loop.conductor.relay import Relay
 from conductor_loop.conductor.steering import Steering
 from conductor_loop.conductor.work import Work, WorkPolicy
 from conductor_loop.core.breaker import Breaker, BreakerPolicy
-from conductor_loop.core.events import Failed
 from conductor_loop.core.intent import Intent, Target
 from conductor_loop.core.reading import IntakeRules
-from conductor_loop.core.records import Record
-from conductor_loop.core.settlement import Tally, recover
-from conductor_loop.core.states import State
 from conductor_loop.ports import (
     Catalog,
     Clock,
@@ -132,19 +129,8 @@ class Conductor:
 
     async def _recover(self) -> None:
         """Bring back what an earlier daemon left: running ones to waiting, claims to intents."""
-        unfinished = self._parts.catalog.unfinished()
-        running = [item for item in unfinished if item.state is State.RUNNING]
-        policy = self._policies.work.retry
-        records = [
-            Record(i.intent_id, recover(Tally(i.runs, i.failures), i.crashes + 1, policy))
-            for i in running
-        ]
-        if records:
-            _log.warning("%d attempts were cut short by the end of the last daemon", len(records))
-            await self._parts.journal.record(records)
-        given_up = {r.intent_id for r in records if isinstance(r.event, Failed)}
-        fresh = self._parts.catalog.unfinished() if records else unfinished
-        await self.backlog.restore([i for i in fresh if i.intent_id not in given_up])
+        parts, policy = self._parts, self._policies.work.retry
+        await self.backlog.restore(await recover_running(parts.journal, parts.catalog, policy))
         await self.intake.take_leftovers()
 
     async def _take_in(self) -> None:

@@ -1,0 +1,72 @@
+"""Control requests carried out: from words to steering, with or without a daemon."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from conductor_loop.conductor.steering import Operator, Refused, Steering
+from conductor_loop.core.control import (
+    Cancel,
+    Check,
+    Health,
+    Pause,
+    Reply,
+    Request,
+    Resume,
+    Retry,
+)
+from conductor_loop.core.faults import ConductorError, Fault
+from conductor_loop.core.intent import Target
+
+Checks = Callable[[], Sequence[Check]]
+
+
+class Control:
+    """Answers what comes through the control socket or from a command that holds the lock."""
+
+    def __init__(self, steering: Steering, checks: Checks) -> None:
+        self._steering = steering
+        self._checks = checks
+
+    async def obey(self, request: Request, by: str) -> Reply:
+        """Carry out a request. Raises Refused; for several intents refusals are per intent."""
+        match request:
+            case Pause(target, why):
+                await self._steering.pause(Operator(by, why), parse_target(target))
+                return Reply(pid=os.getpid())
+            case Resume(target, why):
+                await self._steering.resume(Operator(by, why), parse_target(target))
+                return Reply(pid=os.getpid())
+            case Cancel(intent_id, target, why):
+                cancelled = await self._steering.cancel(
+                    Operator(by, why), intent_id=intent_id or None, target=parse_target(target)
+                )
+                return Reply(tuple(cancelled), pid=os.getpid())
+            case Retry():
+                return await self._retry(request, by)
+            case Health():
+                return Reply(checks=tuple(self._checks()), pid=os.getpid())
+
+    async def _retry(self, request: Retry, by: str) -> Reply:
+        new_ids: list[str] = []
+        refusals: list[Fault] = []
+        for intent_id in request.intent_ids:
+            operator = Operator(by, request.why)
+            try:
+                new_id = await self._steering.retry(operator, intent_id, force=request.force)
+            except ConductorError as error:
+                refusals.append(Fault(error.code, error.message, error.hint, intent_id))
+            else:
+                new_ids.append(new_id)
+        return Reply(tuple(new_ids), tuple(refusals), pid=os.getpid())
+
+
+def parse_target(text: str) -> Target | None:
+    """Read `namespace/target`; None for nothing. Raises Refused for anything else."""
+    if not text:
+        return None
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name):
+        raise Refused(f"{text!r} is no target", hint="give it as NAMESPACE/TARGET")
+    return Target(namespace, name)

@@ -1,0 +1,87 @@
+"""What an operator can ask of a daemon, and what it answers: the words of the control socket."""
+
+from __future__ import annotations
+
+import msgspec
+
+from conductor_loop.core.faults import Fault
+
+
+class _Request(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    pass
+
+
+class Pause(_Request, frozen=True):
+    """Start nothing new, of everything or of one `namespace/target`."""
+
+    target: str = ""
+    why: str = ""
+
+
+class Resume(_Request, frozen=True):
+    """Lift exactly that pause."""
+
+    target: str = ""
+    why: str = ""
+
+
+class Cancel(_Request, frozen=True):
+    """End what waits or runs: one intent, one target's, or everything."""
+
+    intent_id: str = ""
+    target: str = ""
+    why: str = ""
+
+
+class Retry(_Request, frozen=True):
+    """Admit unsuccessful intents anew."""
+
+    intent_ids: tuple[str, ...]
+    force: bool = False
+    why: str = ""
+
+
+class Health(_Request, frozen=True):
+    """Is the daemon live, and ready to take files?"""
+
+
+Request = Pause | Resume | Cancel | Retry | Health
+
+
+class Check(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that must hold for the daemon to be ready."""
+
+    name: str
+    ok: bool
+    message: str = ""
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of a request; `refusals` is empty when all of it was done."""
+
+    intent_ids: tuple[str, ...] = ()
+    """Cancelled ones, or the new ids of retried ones in the order asked."""
+    refusals: tuple[Fault, ...] = ()
+    checks: tuple[Check, ...] = ()
+    """For `Health`."""
+    pid: int = 0
+
+
+_encoder = msgspec.json.Encoder()
+_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+
+def encode(message: Request | Reply) -> bytes:
+    """One line of JSON."""
+    return _encoder.encode(message) + b"\n"
+
+
+def decode_request(line: bytes) -> Request:
+    """Raises msgspec.DecodeError for anything else."""
+    return _requests.decode(line)
+
+
+def decode_reply(line: bytes) -> Reply:
+    """Raises msgspec.DecodeError for anything else."""
+    return _replies.decode(line)

@@ -1,0 +1,163 @@
+"""A log line for what happens to each intent, with its id, file and correlation id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from conductor_loop.core.durations import format_duration
+from conductor_loop.core.events import (
+    Admitted,
+    BreakerClosed,
+    BreakerOpened,
+    Duplicated,
+    Event,
+    Failed,
+    HandedBack,
+    Paused,
+    Published,
+    Quarantined,
+    Rejected,
+    Resumed,
+    RetryScheduled,
+    Skipped,
+    Started,
+    TimedOut,
+)
+from conductor_loop.core.naming import shown
+from conductor_loop.core.records import Entry
+
+_log = logging.getLogger("conductor_loop.intent")
+_INFO, _WARN, _ERROR, _DEBUG = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
+
+
+class JournalLog:
+    """`ports.Listener`: tells each entry once, when its views are in line."""
+
+    def hear(self, entry: Entry) -> None:
+        """See `ports.Listener`."""
+        level, describe = _LINES[type(entry.event)]
+        if not _log.isEnabledFor(level):
+            return
+        _log.log(level, describe(entry.event), extra=_facts(entry))
+
+
+def _facts(entry: Entry) -> dict[str, object]:
+    facts: dict[str, object] = {"journal.seq": entry.seq}
+    if entry.intent_id is not None:
+        facts["intent.id"] = entry.intent_id
+    if entry.receipt is not None:
+        facts["intent.file"] = shown(entry.receipt.name)
+    if entry.target is not None:
+        facts["intent.target"] = str(entry.target)
+    if entry.correlation_id:
+        facts["correlation_id"] = entry.correlation_id
+    attempt = _attempt(entry.event)
+    if attempt:
+        facts["attempt"] = attempt
+    return facts
+
+
+def _attempt(event: Event) -> int:
+    if isinstance(event, Started | HandedBack):
+        return event.attempt
+    run = getattr(event, "run", None)
+    return run.attempt if run is not None else 0
+
+
+def _admitted(event: Event) -> str:
+    assert isinstance(event, Admitted)
+    return f"admitted as a retry of {event.retry_of}" if event.retry_of else "admitted"
+
+
+def _rejected(event: Event) -> str:
+    assert isinstance(event, Rejected)
+    more = f" (and {len(event.faults) - 1} more)" if len(event.faults) > 1 else ""
+    return f"rejected: {event.faults[0].message}{more}"
+
+
+def _quarantined(event: Event) -> str:
+    assert isinstance(event, Quarantined)
+    return f"quarantined: {event.fault.message}"
+
+
+def _duplicated(event: Event) -> str:
+    assert isinstance(event, Duplicated)
+    return f"duplicate of {event.first}, whose verdict stands; not run"
+
+
+def _published(event: Event) -> str:
+    assert isinstance(event, Published)
+    notes = "".join(f"; {note}" for note in event.notes)
+    return f"published in {format_duration(event.run.duration)}{notes}"
+
+
+def _retried(event: Event) -> str:
+    assert isinstance(event, RetryScheduled)
+    return f"failed, will be tried again: {event.failure.message}"
+
+
+def _handed_back(event: Event) -> str:
+    assert isinstance(event, HandedBack)
+    reason = f": {event.failure.message}" if event.failure else ""
+    return f"attempt does not count ({event.cause}){reason}"
+
+
+def _failed(event: Event) -> str:
+    assert isinstance(event, Failed)
+    return f"failed: {event.failure.message}"
+
+
+def _timed_out(event: Event) -> str:
+    assert isinstance(event, TimedOut)
+    return f"timed out: {event.failure.message}"
+
+
+def _skipped(event: Event) -> str:
+    assert isinstance(event, Skipped)
+    by = event.superseded_by or event.by
+    return f"skipped, {event.reason.value}{f' by {by}' if by else ''}"
+
+
+def _paused(event: Event) -> str:
+    assert isinstance(event, Paused)
+    return f"{event.target or 'everything'} paused by {event.by}: {event.why or 'no reason given'}"
+
+
+def _resumed(event: Event) -> str:
+    assert isinstance(event, Resumed)
+    return f"{event.target or 'everything'} resumed by {event.by}"
+
+
+def _opened(event: Event) -> str:
+    assert isinstance(event, BreakerOpened)
+    return f"paused, the environment fails and not the intents: {event.failure.message}"
+
+
+def _closed(event: Event) -> str:
+    assert isinstance(event, BreakerClosed)
+    return f"porch answers again after {format_duration(event.after)}; going on"
+
+
+def _started(event: Event) -> str:
+    assert isinstance(event, Started)
+    return "started"
+
+
+_LINES: dict[type[Event], tuple[int, Callable[[Event], str]]] = {
+    Admitted: (_DEBUG, _admitted),
+    Rejected: (_WARN, _rejected),
+    Quarantined: (_WARN, _quarantined),
+    Duplicated: (_INFO, _duplicated),
+    Started: (_DEBUG, _started),
+    Published: (_INFO, _published),
+    RetryScheduled: (_WARN, _retried),
+    HandedBack: (_WARN, _handed_back),
+    Failed: (_ERROR, _failed),
+    TimedOut: (_ERROR, _timed_out),
+    Skipped: (_INFO, _skipped),
+    Paused: (_WARN, _paused),
+    Resumed: (_INFO, _resumed),
+    BreakerOpened: (_ERROR, _opened),
+    BreakerClosed: (_INFO, _closed),
+}
