@@ -1,0 +1,184 @@
+"""Where settings come from: flags > `CONDUCTOR_*` environment > TOML file > defaults.
+
+Every given value is read, also one that a stronger source overrides, and every mistake is told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from conductor_loop.core.faults import UsageError
+from conductor_loop.settings.model import OPTIONS, Option, Settings
+from conductor_loop.settings.readers import Unreadable, toml_text
+from conductor_loop.settings.spelling import did_you_mean
+
+_VARIABLES = {option.variable: option for option in OPTIONS.values()}
+_LATER_SWITCHES = (
+    "CONDUCTOR_SECURITY_ENABLED",
+    "CONDUCTOR_CHROOT_ENABLED",
+    "CONDUCTOR_ENCRYPTION_ENABLED",
+    "CONDUCTOR_AUDIT_ENABLED",
+)
+"""Switches of the original that this version knows by name only."""
+
+
+class SettingsMistaken(UsageError):
+    """One or more values cannot be used; nothing was started."""
+
+    def __init__(self, mistakes: Sequence[UsageError]) -> None:
+        super().__init__("\n".join(m.message for m in mistakes), hint=mistakes[0].hint)
+        self.mistakes = tuple(mistakes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One value as text, and where it stands, in words."""
+
+    option: Option
+    value: str
+    origin: str
+
+
+def load_settings(
+    flags: Sequence[tuple[str, str]],
+    environ: Mapping[str, str],
+    earlier: Sequence[UsageError] = (),
+) -> Settings:
+    """Read all sources; flags are (name without dash, value), the last of a name counts.
+
+    Raises SettingsMistaken with `earlier` (what was wrong with the command line itself) and
+    everything found here.
+    """
+    mistakes = [*earlier, *_twice_given(flags)]
+    from_environment = list(_environment(environ))
+    from_flags = [_Given(OPTIONS[name], value, f"-{name}") for name, value in flags]
+    config = _config_path([*from_environment, *from_flags])
+    from_file = _file(config, mistakes) if config else []
+
+    # The weakest source first, so that a stronger one replaces its value.
+    values: dict[str, Any] = {}
+    for given in [*from_file, *from_environment, *from_flags]:
+        try:
+            values[given.option.attribute] = given.option.reader.read(given.value)
+        except Unreadable as error:
+            mistakes.append(UsageError(f"{given.origin}: {error}", hint=error.hint))
+
+    settings = _composed(values, environ)
+    mistakes.extend(_overlaps(settings))
+    if mistakes:
+        raise SettingsMistaken(mistakes)
+    return settings
+
+
+def _composed(values: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    settings = replace(Settings(), **values)
+    if "state_dir" not in values:
+        settings = replace(settings, state_dir=settings.handoff / ".conductor")
+    return replace(settings, warnings=tuple(_warnings(settings, environ)))
+
+
+def _twice_given(flags: Sequence[tuple[str, str]]) -> Iterator[UsageError]:
+    if [name for name, _ in flags].count("handoff") > 1:
+        yield UsageError(
+            "-handoff is given twice, but one instance serves one folder",
+            hint="run two instances, each with its own -handoff and -out",
+        )
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[_Given]:
+    # An empty variable counts as unset: that is what `CONDUCTOR_X=${X}` leaves of an unset X.
+    for variable, option in _VARIABLES.items():
+        if environ.get(variable):
+            yield _Given(option, environ[variable], variable)
+
+
+def _config_path(given: Sequence[_Given]) -> Path | None:
+    paths = [one.value for one in given if one.option.name == "config" and one.value]
+    return Path(paths[-1]) if paths else None
+
+
+def _file(config: Path, mistakes: list[UsageError]) -> list[_Given]:
+    import tomllib
+
+    try:
+        document = tomllib.loads(config.read_bytes().decode("utf-8"))
+    except OSError as error:
+        mistakes.append(
+            UsageError(f"cannot read {config}: {error.strerror}", hint="give -config another file")
+        )
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        mistakes.append(
+            UsageError(
+                f"{config} is not TOML: {error}", hint='strings stand in quotes: out = "./out"'
+            )
+        )
+    else:
+        return list(_file_values(config, document, mistakes))
+    return []
+
+
+def _file_values(
+    config: Path, document: Mapping[str, object], mistakes: list[UsageError]
+) -> Iterator[_Given]:
+    known = {option.name: option for option in OPTIONS.values() if option.in_file}
+    for key, value in _flat(document):
+        origin = f"{config}: {key}"
+        if key not in known:
+            hint = did_you_mean(key, known) or "a key is the name of a flag, without its dash"
+            mistakes.append(UsageError(f"{origin}: unknown key", hint=hint))
+            continue
+        try:
+            text = toml_text(value, known[key].reader)
+        except Unreadable as error:
+            mistakes.append(UsageError(f"{origin}: {error}", hint=error.hint))
+        else:
+            yield _Given(known[key], _beside(config, known[key], text), origin)
+
+
+def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _beside(config: Path, option: Option, text: str) -> str:
+    """A relative path in a file is relative to that file, wherever the program is started."""
+    is_path = option.reader.leads_to or (option.name == "porch" and "/" in text)
+    return str(config.parent / text) if text and is_path else text
+
+
+def _overlaps(settings: Settings) -> Iterator[UsageError]:
+    handoff, out, state = map(
+        os.path.realpath, (settings.handoff, settings.out, settings.state_dir)
+    )
+    if out == handoff:
+        yield UsageError(
+            f"-out and -handoff are the same folder, {settings.out}",
+            hint="give -out a folder of its own",
+        )
+    for flag, folder in (("-out", out), ("-handoff", handoff)):
+        if folder == state or folder.startswith(state + os.sep):
+            yield UsageError(
+                f"{flag} is inside the state folder, {settings.state_dir}",
+                hint=f"give {flag} or -state-dir another folder",
+            )
+
+
+def _warnings(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    for variable in sorted(name for name in environ if name.startswith("CONDUCTOR_")):
+        if variable in _LATER_SWITCHES:
+            yield (
+                f"{variable}={environ[variable]} has no effect: this version does not act on it yet"
+            )
+        elif variable not in _VARIABLES:
+            guess = did_you_mean(variable, _VARIABLES)
+            yield f"{variable} is not a setting and is ignored" + (f"; {guess}" if guess else "")
+    for name in settings.child_env:
+        if name not in environ:
+            yield f"child.env names {name}, which is not set, so porch does not get it"

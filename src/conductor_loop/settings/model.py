@@ -1,0 +1,257 @@
+"""The settings themselves: each declared once, with its default, its kind and its meaning.
+
+Flags, environment, file keys, help and the reference are all derived from these declarations.
+"""
+
+# ruff: noqa: RUF009  _setting() is dataclasses.field() with what is known of the setting
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from conductor_loop.core.packages import Mode
+from conductor_loop.settings import readers
+from conductor_loop.settings.readers import Reader
+
+T = TypeVar("T")
+
+MOST_WORKERS = 256
+MOST_ATTEMPTS = 100
+# A file is held whole in memory and in one row of the journal; SQLite takes 10^9 bytes at most.
+MOST_BYTES = 256 << 20
+# A shorter period would keep a core busy with nothing but listing the folder.
+SHORTEST_PERIOD = timedelta(milliseconds=10)
+SHORTEST_TIMEOUT = timedelta(milliseconds=1)
+
+
+class LogLevel(StrEnum):
+    """The least severe line that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a log line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of one setting apart from its value."""
+
+    name: str
+    """The flag without its dash, and the key in the file."""
+    reader: Reader[Any]
+    default: str
+    """As one would write it."""
+    purpose: str
+    group: str
+    has_flag: bool = True
+    in_file: bool = True
+    shown_default: str = ""
+
+    @property
+    def attribute(self) -> str:
+        """The name of the field in `Settings`."""
+        return self.name.replace("-", "_").replace(".", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "CONDUCTOR_" + self.attribute.upper()
+
+
+def _setting(reader: Reader[T], default: str, group: str, purpose: str, **more: Any) -> T:
+    metadata = {"reader": reader, "default": default, "group": group, "purpose": purpose, **more}
+    return field(default_factory=lambda: reader.read(default), metadata=metadata)
+
+
+_OFF = ("0", "off", "")
+_FOLDERS, _PORCH, _RUNNING = "folders", "porch", "running"
+_ATTEMPTS, _ORDER, _KEEPING, _LOGS = "attempts", "waiting", "housekeeping", "logs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, checked. Durations are `timedelta`, sizes are bytes."""
+
+    handoff: Path = _setting(
+        readers.folder(),
+        "./handoff",
+        _FOLDERS,
+        "folder to watch for intent-*.json; made if missing",
+    )
+    porch: str = _setting(
+        readers.text("COMMAND"),
+        "porch",
+        _PORCH,
+        "command to run for each intent: a path, a name on PATH, or builtin",
+    )
+    mode: Mode = _setting(
+        readers.choice(Mode), "direct", _PORCH, "direct: a patch; structured: a kpt package"
+    )
+    out: Path = _setting(readers.folder(), "./out", _FOLDERS, "folder that packages go to")
+    once: bool = _setting(
+        readers.switch(), "false", _RUNNING, "finish what is there now, retries included, then exit"
+    )
+    debounce: timedelta = _setting(
+        readers.duration(),
+        "500ms",
+        _RUNNING,
+        "a file written in place is complete after this much quiet",
+    )
+    period: timedelta = _setting(
+        readers.duration(SHORTEST_PERIOD), "2s", _RUNNING, "time between two scans of the folder"
+    )
+    workers: int | Literal["auto"] = _setting(
+        readers.number_or_auto(1, MOST_WORKERS),
+        "2",
+        _RUNNING,
+        "attempts at a time; auto: what the cgroup's CPU quota allows",
+    )
+    timeout: timedelta = _setting(
+        readers.duration(SHORTEST_TIMEOUT), "30s", _ATTEMPTS, "deadline of one attempt"
+    )
+    grace: timedelta = _setting(
+        readers.duration(),
+        "10s",
+        _ATTEMPTS,
+        "what a child gets between SIGTERM and SIGKILL, and what runs gets at shutdown",
+    )
+    max_attempts: int = _setting(
+        readers.number(1, MOST_ATTEMPTS), "3", _ATTEMPTS, "attempts before an intent is failed"
+    )
+    retry_backoff: timedelta = _setting(
+        readers.duration(), "1s", _ATTEMPTS, "first pause before a retry; doubles, with jitter"
+    )
+    max_wait: timedelta | None = _setting(
+        readers.unless(_OFF, readers.duration()),
+        "0",
+        _ORDER,
+        "an intent that waited longer is skipped as expired; 0 = no limit",
+        shown_default="off",
+    )
+    supersede: bool = _setting(
+        readers.switch(),
+        "false",
+        _ORDER,
+        "run only the newest waiting intent of a target; the others are skipped",
+    )
+    retention: timedelta = _setting(
+        readers.duration(),
+        "168h",
+        _KEEPING,
+        "age at which processed intents are removed; 0 = never",
+    )
+    failed_retention: timedelta = _setting(
+        readers.duration(), "168h", _KEEPING, "age at which failed intents are removed; 0 = never"
+    )
+    cleanup_interval: timedelta = _setting(
+        readers.duration(), "24h", _KEEPING, "time between two clean-ups; 0 = never"
+    )
+    state_dir: Path = _setting(
+        readers.folder(),
+        "./handoff/.conductor",
+        _FOLDERS,
+        "folder of the journal and the control socket; needs a local disk",
+        shown_default="HANDOFF/.conductor",
+    )
+    schema: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _FOLDERS,
+        "JSON schema that intents are checked against",
+        shown_default="built in",
+    )
+    config: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _FOLDERS,
+        "TOML file with settings",
+        shown_default="none",
+        in_file=False,
+    )
+    max_file_size: int = _setting(
+        readers.size(1, MOST_BYTES),
+        "10MiB",
+        _RUNNING,
+        "a larger file is rejected without being read",
+    )
+    allow_system_namespaces: bool = _setting(
+        readers.switch(),
+        "false",
+        _RUNNING,
+        "accept intents for kube-system, kube-public and kube-node-lease",
+    )
+    child_env: tuple[str, ...] = _setting(
+        readers.names(),
+        "",
+        _PORCH,
+        "environment variables that porch gets besides a clean minimum",
+        name="child.env",
+        has_flag=False,
+        shown_default="none",
+    )
+    log_level: LogLevel = _setting(
+        readers.choice(LogLevel), "info", _LOGS, "least severe line that is written"
+    )
+    log_format: LogFormat | None = _setting(
+        readers.unless(("auto", ""), readers.choice(LogFormat)),
+        "auto",
+        _LOGS,
+        "form of a log line",
+        shown_default="text on a terminal, else json",
+    )
+    log_file: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _LOGS,
+        "where the log goes; opened anew when it was rotated",
+        shown_default="stderr",
+    )
+    warnings: tuple[str, ...] = ()
+    """What the operator should know about how these settings came to be."""
+
+    def digest(self) -> str:
+        """SHA-256, in hex, of the settings in effect: `config_sha256` of a verdict.
+
+        The bytes are JSON with sorted keys: the name of each setting and its value as a flag
+        would have it. Where a value came from makes no difference, so `config` is left out.
+        """
+        import hashlib
+        import json
+
+        shown = {
+            option.name: option.reader.show(getattr(self, option.attribute))
+            for option in OPTIONS.values()
+            if option.name != "config"
+        }
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+
+    def worker_count(self) -> int:
+        """How many attempts may run at a time, `auto` resolved on this machine."""
+        if self.workers != "auto":
+            return self.workers
+        from conductor_loop.adapters.cpu_quota import allowed_cpus
+
+        return min(allowed_cpus(), MOST_WORKERS)
+
+
+def _declared() -> Iterator[Option]:
+    for declared in fields(Settings):
+        if declared.default_factory is not MISSING:
+            name = declared.name.replace("_", "-")
+            yield Option(**{"name": name, **declared.metadata})
+
+
+OPTIONS: dict[str, Option] = {option.name: option for option in _declared()}

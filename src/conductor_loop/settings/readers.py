@@ -1,0 +1,218 @@
+"""How a setting is read from text, checked, and shown again; nothing here knows which setting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from conductor_loop.core.durations import format_duration, parse_duration
+from conductor_loop.settings.spelling import did_you_mean
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+
+class Unreadable(ValueError):
+    """A value that a setting cannot take: what is wrong with it, and what to write instead."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Reader(Generic[T]):
+    """One kind of value. `read` raises Unreadable; `show` writes what `read` reads back."""
+
+    metavar: str
+    read: Callable[[str], T]
+    show: Callable[[T], str] = str
+    in_toml: tuple[type, ...] = (str,)
+    choices: tuple[str, ...] = ()
+    """The values that a shell can complete."""
+    leads_to: Literal["", "folder", "file"] = ""
+    """What a path of this kind names."""
+
+
+def text(metavar: str) -> Reader[str]:
+    """Any text that is not empty."""
+    return Reader(metavar, _filled)
+
+
+def folder() -> Reader[Path]:
+    """A path as given; relative ones stay relative to where the program was started."""
+    return Reader("DIR", _path, leads_to="folder")
+
+
+def file() -> Reader[Path]:
+    """As `folder`, but of a file."""
+    return Reader("FILE", _path, leads_to="file")
+
+
+def choice(kind: type[E]) -> Reader[E]:
+    """One word of a few, in any case."""
+    words = tuple(member.value for member in kind)
+
+    def read(given: str) -> E:
+        if given.lower() not in words:
+            raise Unreadable(f"{given!r} is not known", _one_of(given, words))
+        return kind(given.lower())
+
+    return Reader("|".join(words), read, lambda member: member.value, choices=words)
+
+
+def switch() -> Reader[bool]:
+    """True or false, in every spelling that Go's `strconv.ParseBool` takes."""
+    return Reader(
+        "true|false",
+        read_switch,
+        lambda on: "true" if on else "false",
+        in_toml=(bool,),
+        choices=("true", "false"),
+    )
+
+
+def read_switch(given: str) -> bool:
+    """Read a boolean as Go does. Raises Unreadable."""
+    if given in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if given in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise Unreadable(f"{given!r} is neither true nor false", "write true or false")
+
+
+def number(least: int, most: int) -> Reader[int]:
+    """A whole number between two bounds, both included."""
+
+    def read(given: str) -> int:
+        if re.fullmatch(r"[+-]?[0-9]{1,19}", given) is None:
+            raise Unreadable(f"{given!r} is not a whole number", f"give {least} to {most}")
+        if not least <= int(given) <= most:
+            raise Unreadable(f"{given} is out of bounds", f"give {least} to {most}")
+        return int(given)
+
+    return Reader("N", read, in_toml=(int,))
+
+
+def number_or_auto(least: int, most: int) -> Reader[int | Literal["auto"]]:
+    """A whole number between two bounds, or the word `auto`."""
+    plain = number(least, most)
+
+    def read(given: str) -> int | Literal["auto"]:
+        if given.lower() == "auto":
+            return "auto"
+        try:
+            return plain.read(given)
+        except Unreadable as error:
+            raise Unreadable(str(error), f"{error.hint}, or auto") from None
+
+    return Reader("N|auto", read, in_toml=(int, str), choices=("auto",))
+
+
+def duration(least: timedelta = timedelta(0)) -> Reader[timedelta]:
+    """A duration as Go writes it, not shorter than `least`."""
+
+    def read(given: str) -> timedelta:
+        try:
+            value = parse_duration(given)
+        except ValueError as error:
+            hint = "join numbers and units (h, m, s, ms, us) without a space"
+            raise Unreadable(str(error), hint) from None
+        if value < least:
+            raise Unreadable(f"{given} is too short", f"give {format_duration(least)} or more")
+        return value
+
+    return Reader("DURATION", read, format_duration)
+
+
+def size(least: int, most: int) -> Reader[int]:
+    """A number of bytes, plain or with KiB, MiB or GiB behind it."""
+    units = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+    hint = f"give {least} to {most} bytes, e.g. 10485760 or 10MiB"
+
+    def read(given: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,19}) ?(|[kmg]ib)", given.lower())
+        if match is None:
+            raise Unreadable(f"{given!r} is not a size", hint)
+        value = int(match[1]) * units[match[2]]
+        if not least <= value <= most:
+            raise Unreadable(f"{given} is out of bounds", hint)
+        return value
+
+    return Reader("BYTES", read, in_toml=(int, str))
+
+
+def names() -> Reader[tuple[str, ...]]:
+    """Names of environment variables, separated by commas."""
+
+    def read(given: str) -> tuple[str, ...]:
+        parts = tuple(part.strip() for part in given.split(",") if part.strip())
+        for part in parts:
+            if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", part) is None:
+                raise Unreadable(
+                    f"{part!r} is not the name of an environment variable",
+                    "list names alone, e.g. HOME,KUBECONFIG; their values are taken at start",
+                )
+        return tuple(dict.fromkeys(parts))
+
+    return Reader("NAME,NAME", read, ",".join, in_toml=(list,))
+
+
+def unless(words: tuple[str, ...], reader: Reader[T]) -> Reader[T | None]:
+    """What `reader` reads, or None for one of these words; None is shown as the first of them."""
+    return Reader(
+        reader.metavar,
+        lambda given: None if given in words else reader.read(given),
+        lambda value: words[0] if value is None else reader.show(value),
+        reader.in_toml,
+        reader.choices,
+        reader.leads_to,
+    )
+
+
+def toml_text(value: object, reader: Reader[T]) -> str:
+    """Write a TOML value as the text that `reader` takes. Raises Unreadable for a wrong type."""
+    if type(value) not in reader.in_toml:
+        kinds = " or ".join(_TOML_KINDS[kind] for kind in reader.in_toml)
+        raise Unreadable(f"a {_toml_kind(value)} is no value for it", f"write {kinds}")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, list):
+        return str(value)
+    if all(isinstance(part, str) and "," not in part for part in value):
+        return ",".join(value)
+    raise Unreadable("not every part of the list is a name", 'write e.g. ["HOME", "KUBECONFIG"]')
+
+
+_TOML_KINDS: dict[type, str] = {
+    str: 'a string, e.g. "text"',
+    bool: "true or false",
+    int: "a whole number",
+    list: 'a list of strings, e.g. ["HOME"]',
+}
+
+
+def _toml_kind(value: object) -> str:
+    kinds = {str: "string", bool: "boolean", int: "whole number", list: "list", dict: "table"}
+    return kinds.get(type(value), type(value).__name__)
+
+
+def _path(given: str) -> Path:
+    return Path(_filled(given))
+
+
+def _filled(given: str) -> str:
+    if not given:
+        raise Unreadable("is empty", "give a value, or leave it out")
+    if "\0" in given:
+        raise Unreadable(f"{given!r} contains a NUL character", "no path or command can have one")
+    return given
+
+
+def _one_of(given: str, words: tuple[str, ...]) -> str:
+    return did_you_mean(given, words) or "choose " + " or ".join(words)

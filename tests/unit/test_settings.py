@@ -1,0 +1,376 @@
+"""Settings: where they come from, which wins, and how every mistake is told at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from conductor_loop.core.faults import UsageError
+from conductor_loop.core.packages import Mode
+from conductor_loop.settings import (
+    LogFormat,
+    LogLevel,
+    Settings,
+    SettingsMistaken,
+    load_settings,
+)
+from conductor_loop.settings.model import OPTIONS
+from conductor_loop.settings.reference import reference
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference-settings.md"
+
+# Setting, a value as a flag or variable has it, the same in TOML, and what it becomes.
+VALUES: list[tuple[str, str, str, object]] = [
+    ("handoff", "/data/in", '"/data/in"', Path("/data/in")),
+    ("porch", "builtin", '"builtin"', "builtin"),
+    ("mode", "structured", '"structured"', Mode.STRUCTURED),
+    ("out", "/data/out", '"/data/out"', Path("/data/out")),
+    ("once", "true", "true", True),
+    ("debounce", "200ms", '"200ms"', timedelta(milliseconds=200)),
+    ("period", "1m30s", '"1m30s"', timedelta(seconds=90)),
+    ("workers", "7", "7", 7),
+    ("workers", "auto", '"auto"', "auto"),
+    ("timeout", "5s", '"5s"', timedelta(seconds=5)),
+    ("grace", "0", '"0"', timedelta(0)),
+    ("max-attempts", "9", "9", 9),
+    ("retry-backoff", "1.5s", '"1.5s"', timedelta(seconds=1.5)),
+    ("max-wait", "1h", '"1h"', timedelta(hours=1)),
+    ("max-wait", "0", '"0"', None),
+    ("supersede", "true", "true", True),
+    ("retention", "0", '"0"', timedelta(0)),
+    ("failed-retention", "1h", '"1h"', timedelta(hours=1)),
+    ("cleanup-interval", "0", '"0"', timedelta(0)),
+    ("state-dir", "/state", '"/state"', Path("/state")),
+    ("schema", "/s.json", '"/s.json"', Path("/s.json")),
+    ("max-file-size", "1024", "1024", 1024),
+    ("max-file-size", "2MiB", '"2MiB"', 2 << 20),
+    ("allow-system-namespaces", "true", "true", True),
+    ("log-level", "debug", '"debug"', LogLevel.DEBUG),
+    ("log-format", "json", '"json"', LogFormat.JSON),
+    ("log-file", "/var/log/c.log", '"/var/log/c.log"', Path("/var/log/c.log")),
+]
+
+BAD_VALUES = [
+    ("mode", "structred", "did you mean structured?"),
+    ("once", "yes", "true or false"),
+    ("debounce", "500", "join numbers and units"),
+    ("debounce", "-1s", "give 0s or more"),
+    ("period", "0", "give 10ms or more"),
+    ("timeout", "0s", "give 1ms or more"),
+    ("workers", "0", "give 1 to 256, or auto"),
+    ("workers", "257", "give 1 to 256, or auto"),
+    ("workers", "many", "give 1 to 256, or auto"),
+    ("workers", "9" * 5000, "give 1 to 256, or auto"),
+    ("max-attempts", "0", "give 1 to 100"),
+    ("max-attempts", "101", "give 1 to 100"),
+    ("max-attempts", "2.5", "give 1 to 100"),
+    ("max-file-size", "10 parsecs", "10MiB"),
+    ("max-file-size", "0", "10MiB"),
+    ("max-file-size", "1GiB", "10MiB"),
+    ("log-level", "inform", "did you mean info?"),
+    ("log-format", "xml", "choose text or json"),
+    ("handoff", "a\0b", "NUL"),
+]
+
+
+def load(
+    flags: Sequence[tuple[str, str]] = (), environ: Mapping[str, str] | None = None
+) -> Settings:
+    return load_settings(flags, environ or {})
+
+
+def mistakes(
+    flags: Sequence[tuple[str, str]] = (), environ: Mapping[str, str] | None = None
+) -> list[UsageError]:
+    with pytest.raises(SettingsMistaken) as caught:
+        load_settings(flags, environ or {})
+    return list(caught.value.mistakes)
+
+
+def toml(folder: Path, text: str) -> tuple[str, str]:
+    file = folder / "conductor.toml"
+    file.write_text(text)
+    return ("config", str(file))
+
+
+def attribute(settings: Settings, name: str) -> object:
+    value: object = getattr(settings, OPTIONS[name].attribute)
+    return value
+
+
+def as_toml(name: str, value: str) -> str:
+    return f"{name} = {value}\n" if "." not in name else f"[child]\nenv = {value}\n"
+
+
+def test_without_anything_the_defaults_are_those_of_the_contract() -> None:
+    settings = load()
+    assert settings == dataclasses.replace(Settings(), state_dir=settings.state_dir)
+    assert (settings.handoff, settings.out) == (Path("handoff"), Path("out"))
+    assert (settings.porch, settings.mode, settings.once) == ("porch", Mode.DIRECT, False)
+    assert settings.debounce == timedelta(milliseconds=500)
+    assert settings.period == timedelta(seconds=2)
+    assert settings.workers == 2
+    assert (settings.timeout, settings.grace) == (timedelta(seconds=30), timedelta(seconds=10))
+    assert (settings.max_attempts, settings.retry_backoff) == (3, timedelta(seconds=1))
+    assert (settings.max_wait, settings.supersede) == (None, False)
+    assert settings.retention == settings.failed_retention == timedelta(days=7)
+    assert settings.cleanup_interval == timedelta(days=1)
+    assert settings.state_dir == Path("handoff/.conductor")
+    assert (settings.schema, settings.config, settings.log_file) == (None, None, None)
+    assert settings.max_file_size == 10_485_760
+    assert (settings.log_level, settings.log_format) == (LogLevel.INFO, None)
+    assert (settings.child_env, settings.allow_system_namespaces) == ((), False)
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(("name", "text", "_toml", "expected"), VALUES)
+def test_a_flag_sets_it(name: str, text: str, _toml: str, expected: object) -> None:
+    assert attribute(load([(name, text)]), name) == expected
+
+
+@pytest.mark.parametrize(("name", "text", "_toml", "expected"), VALUES)
+def test_a_variable_sets_it(name: str, text: str, _toml: str, expected: object) -> None:
+    settings = load(environ={OPTIONS[name].variable: text})
+    assert attribute(settings, name) == expected
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(("name", "_text", "value", "expected"), VALUES)
+def test_the_file_sets_it(
+    name: str, _text: str, value: str, expected: object, tmp_path: Path
+) -> None:
+    assert attribute(load([toml(tmp_path, as_toml(name, value))]), name) == expected
+
+
+def test_every_setting_is_tried_above() -> None:
+    assert {name for name, *_ in VALUES} | {"config", "child.env"} == set(OPTIONS)
+
+
+def test_what_is_shown_is_read_back_the_same() -> None:
+    for name, text, _, expected in VALUES:
+        reader = OPTIONS[name].reader
+        assert reader.read(reader.show(expected)) == expected
+        assert reader.read(text) == expected
+    for option in OPTIONS.values():
+        assert option.reader.read(option.reader.show(option.reader.read(option.default))) == (
+            option.reader.read(option.default)
+        )
+
+
+def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    file = toml(tmp_path, 'workers = 3\nmax-attempts = 4\ntimeout = "5s"')
+    environ = {"CONDUCTOR_WORKERS": "6", "CONDUCTOR_MAX_ATTEMPTS": "7"}
+    settings = load([file, ("workers", "8")], environ)
+    assert settings.workers == 8
+    assert settings.max_attempts == 7
+    assert settings.timeout == timedelta(seconds=5)
+    assert settings.grace == timedelta(seconds=10)
+
+
+def test_of_a_flag_given_twice_the_last_counts() -> None:
+    assert load([("workers", "3"), ("workers", "4")]).workers == 4
+
+
+def test_handoff_given_twice_asks_for_two_instances() -> None:
+    (mistake,) = mistakes([("handoff", "a"), ("handoff", "b")])
+    assert "given twice" in mistake.message
+    assert "two instances" in mistake.hint
+
+
+def test_the_state_folder_is_inside_the_handoff_unless_said_otherwise() -> None:
+    assert load([("handoff", "/in")]).state_dir == Path("/in/.conductor")
+    assert load([("handoff", "/in"), ("state-dir", "/s")]).state_dir == Path("/s")
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert load(environ={"CONDUCTOR_HANDOFF": ""}).handoff == Path("handoff")
+
+
+def test_words_are_taken_in_any_case() -> None:
+    assert load(environ={"CONDUCTOR_LOG_LEVEL": "DEBUG"}).log_level is LogLevel.DEBUG
+
+
+def test_the_file_can_be_named_by_the_environment(tmp_path: Path) -> None:
+    _, path = toml(tmp_path, "workers = 5")
+    settings = load(environ={"CONDUCTOR_CONFIG": path})
+    assert (settings.workers, settings.config) == (5, Path(path))
+
+
+def test_relative_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    text = 'handoff = "in"\nout = "/out"\nporch = "./bin/porch"\nlog-file = "c.log"'
+    settings = load([toml(tmp_path, text)])
+    assert settings.handoff == tmp_path / "in"
+    assert settings.out == Path("/out")
+    assert settings.porch == f"{tmp_path}/bin/porch"
+    assert settings.log_file == tmp_path / "c.log"
+
+
+def test_a_bare_command_name_in_the_file_stays_a_name_on_path(tmp_path: Path) -> None:
+    assert load([toml(tmp_path, 'porch = "porch"')]).porch == "porch"
+
+
+@pytest.mark.parametrize(("name", "text", "hint"), BAD_VALUES)
+def test_a_bad_value_is_told_with_where_it_stands_and_what_to_write(
+    name: str, text: str, hint: str
+) -> None:
+    for origin, given in (
+        (f"-{name}: ", mistakes([(name, text)])),
+        (OPTIONS[name].variable + ": ", mistakes(environ={OPTIONS[name].variable: text})),
+    ):
+        assert len(given) == 1
+        assert given[0].message.startswith(origin)
+        assert hint in given[0].message + given[0].hint
+        assert given[0].exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "hint"),
+    [
+        ("workers = 2.0", "workers", "a whole number"),
+        ("workers = true", "workers", "a whole number"),
+        ('once = "true"', "once", "true or false"),
+        ("timeout = 30", "timeout", "a string"),
+        ("handoff = 5", "handoff", "a string"),
+        ('handoff = ["a", "b"]', "handoff", "a string"),
+        ('handof = "x"', "handof", "did you mean handoff?"),
+        ("max_attempts = 3", "max_attempts", "did you mean max-attempts?"),
+        ('[log]\nlevel = "debug"', "log.level", "did you mean log-level?"),
+        ("zzz = 1", "zzz", "name of a flag"),
+        ('config = "x.toml"', "config", ""),
+        ("[child]\nenv = [1]", "child.env", "KUBECONFIG"),
+        ('[child]\nenv = ["A=B"]', "child.env", "names alone"),
+        ("[child]\nenv = 1979-05-27", "child.env", "a list of strings"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_file_and_key(
+    text: str, key: str, hint: str, tmp_path: Path
+) -> None:
+    file = toml(tmp_path, text)
+    (mistake,) = mistakes([file])
+    assert mistake.message.startswith(f"{file[1]}: {key}: ")
+    assert hint in mistake.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"workers = \n", "line 1"), (b"\xff", "is not TOML"), (b"a = 1\na = 2\n", "line 2")],
+)
+def test_a_file_that_is_no_toml_is_told_with_its_line(
+    content: bytes, expected: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(content)
+    (mistake,) = mistakes([("config", str(file))])
+    assert expected in mistake.message
+
+
+def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:
+    (mistake,) = mistakes([("config", str(tmp_path / "none.toml"))])
+    assert "No such file" in mistake.message
+
+
+def test_all_mistakes_of_all_sources_are_told_at_once(tmp_path: Path) -> None:
+    file = toml(tmp_path, 'workers = 0\nhandof = "x"\ntimeout = 3')
+    environ = {"CONDUCTOR_MODE": "fast", "CONDUCTOR_LOG_LEVEL": "loud"}
+    flags = [file, ("debounce", "soon"), ("max-attempts", "-1")]
+    earlier = [UsageError("unknown flag -x", hint="see --help")]
+    with pytest.raises(SettingsMistaken) as caught:
+        load_settings(flags, environ, earlier)
+    found = [one.message for one in caught.value.mistakes]
+    assert len(found) == 8
+    for expected in (
+        "unknown flag -x",
+        "conductor.toml: workers",
+        "conductor.toml: handof",
+        "conductor.toml: timeout",
+        "CONDUCTOR_MODE",
+        "CONDUCTOR_LOG_LEVEL",
+        "-debounce",
+        "-max-attempts",
+    ):
+        assert any(expected in message for message in found), expected
+    assert all(one.hint for one in caught.value.mistakes)
+
+
+def test_a_bad_value_is_told_although_a_stronger_source_overrides_it() -> None:
+    (mistake,) = mistakes([("workers", "3")], {"CONDUCTOR_WORKERS": "abc"})
+    assert mistake.message.startswith("CONDUCTOR_WORKERS")
+
+
+def test_out_must_not_be_the_handoff_folder(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path)
+    (mistake,) = mistakes([("handoff", str(tmp_path)), ("out", str(link))])
+    assert "same folder" in mistake.message
+
+
+@pytest.mark.parametrize("out", ["s", "s/out"])
+def test_packages_must_not_go_into_the_state_folder(out: str, tmp_path: Path) -> None:
+    flags = [("state-dir", str(tmp_path / "s")), ("out", str(tmp_path / out))]
+    (mistake,) = mistakes(flags)
+    assert "inside the state folder" in mistake.message
+
+
+def test_an_unknown_variable_only_warns() -> None:
+    (warning,) = load(environ={"CONDUCTOR_LOOP_SERVICE_HOST": "10.0.0.1"}).warnings
+    assert "CONDUCTOR_LOOP_SERVICE_HOST is not a setting" in warning
+
+
+def test_an_unknown_variable_that_is_nearly_right_is_guessed() -> None:
+    (warning,) = load(environ={"CONDUCTOR_HANDOF": "/in"}).warnings
+    assert "did you mean CONDUCTOR_HANDOFF?" in warning
+
+
+@pytest.mark.parametrize("switch", ["SECURITY", "CHROOT", "ENCRYPTION", "AUDIT"])
+def test_a_switch_of_the_original_without_effect_is_never_silent(switch: str) -> None:
+    (warning,) = load(environ={f"CONDUCTOR_{switch}_ENABLED": "true"}).warnings
+    assert f"CONDUCTOR_{switch}_ENABLED=true has no effect" in warning
+
+
+def test_other_variables_are_nobodys_business() -> None:
+    assert load(environ={"PATH": "/bin", "XCONDUCTOR_A": "1"}).warnings == ()
+
+
+def test_names_for_the_child_come_from_the_file_or_a_variable(tmp_path: Path) -> None:
+    environ = {"HOME": "/root", "KUBECONFIG": "/k"}
+    file = toml(tmp_path, '[child]\nenv = ["HOME", "KUBECONFIG", "HOME"]')
+    assert load([file], environ).child_env == ("HOME", "KUBECONFIG")
+    environ["CONDUCTOR_CHILD_ENV"] = "HOME, KUBECONFIG"
+    assert load(environ=environ).child_env == ("HOME", "KUBECONFIG")
+
+
+def test_a_name_for_the_child_that_is_not_set_warns() -> None:
+    (warning,) = load(environ={"CONDUCTOR_CHILD_ENV": "NOWHERE"}).warnings
+    assert "NOWHERE" in warning
+
+
+def test_the_digest_follows_what_is_in_effect_and_nothing_else(tmp_path: Path) -> None:
+    plain = load()
+    assert len(plain.digest()) == 64
+    assert plain.digest() == load([("workers", "2")]).digest()
+    assert plain.digest() == load(environ={"CONDUCTOR_X": "1"}).digest()
+    assert plain.digest() == load([toml(tmp_path, "workers = 2")]).digest()
+    changed = {load([(name, text)]).digest() for name, text, *_ in VALUES if text != "0"}
+    assert len(changed) == len([1 for _, text, *_ in VALUES if text != "0"])
+    assert plain.digest() not in changed
+
+
+def test_a_file_name_that_is_no_unicode_is_taken_and_digested() -> None:
+    name = os.fsdecode(b"/in/\xff")
+    settings = load([("handoff", name)])
+    assert os.fsencode(settings.handoff) == b"/in/\xff"
+    assert len(settings.digest()) == 64
+
+
+def test_auto_workers_are_at_least_one_and_a_number_is_itself() -> None:
+    assert load([("workers", "5")]).worker_count() == 5
+    assert 1 <= load([("workers", "auto")]).worker_count() <= len(os.sched_getaffinity(0))
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    assert PAGE.read_text() == reference(), "run: python -m conductor_loop.settings.reference"
