@@ -1,0 +1,241 @@
+"""The log of the daemon: one line a record, text for people or JSON for machines.
+
+Code anywhere below logs through `logging.getLogger(__name__)` and gives facts as `extra=`, e.g.
+`extra={"intent.id": ..., "intent.file": ..., "correlation_id": ..., "attempt": ...}`.
+Field names follow the Elastic Common Schema where it has one (elastic.co/guide/en/ecs).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from conductor_loop.cli.terminal import print_error, print_warning, printable
+from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.naming import shown
+from conductor_loop.settings import LogFormat, LogLevel, Settings
+
+_LEVELS = {
+    LogLevel.DEBUG: logging.DEBUG,
+    LogLevel.INFO: logging.INFO,
+    LogLevel.WARN: logging.WARNING,
+    LogLevel.ERROR: logging.ERROR,
+}
+_NAMES = {"WARNING": "warn", "CRITICAL": "error"}
+# What every record carries; anything beyond it was given through `extra=`.
+_USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_LOG_MODE = 0o640
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send every record where the settings say. Raises CannotStart when the file cannot be."""
+    on_terminal = settings.log_file is None and sys.stderr.isatty()
+    shape = settings.log_format or (LogFormat.TEXT if on_terminal else LogFormat.JSON)
+    traces = not on_terminal or settings.log_level is LogLevel.DEBUG
+    handler: logging.Handler = (
+        StandardError() if settings.log_file is None else LogFile(settings.log_file)
+    )
+    handler.setFormatter(JsonLines(traces) if shape is LogFormat.JSON else TextLines(traces))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[settings.log_level])
+    logging.captureWarnings(capture=True)
+    threading.excepthook = _thread_died
+    sys.unraisablehook = _unraisable
+
+
+def log_unexpected(error: Exception) -> None:
+    """Put the trace of a defect into the log, and one line that says so on the terminal."""
+    what = f"unexpected {type(error).__name__}: {error}"
+    again = "this is a defect; CONDUCTOR_LOG_LEVEL=debug shows where"
+    handlers = logging.getLogger().handlers
+    if handlers:
+        logging.getLogger("conductor_loop").critical(what, exc_info=error)
+        formatter = handlers[0].formatter
+        if isinstance(formatter, _Lines) and formatter.traces:
+            again = f"this is a defect; its trace is in {handlers[0]}"
+    elif os.environ.get("CONDUCTOR_LOG_LEVEL", "").lower() == LogLevel.DEBUG:
+        sys.stderr.write("\n".join(_trace_lines(error)) + "\n")
+    print_error(what, again)
+
+
+class _Lines(logging.Formatter):
+    """What both forms share."""
+
+    def __init__(self, traces: bool) -> None:
+        super().__init__()
+        self.traces = traces
+
+    def _message(self, record: logging.LogRecord) -> str:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # the text and its arguments do not fit each other
+            message = f"{record.msg} {record.args}"
+        error = _error_of(record)
+        if error is None or self.traces:
+            return message
+        return f"{message} ({type(error).__name__}: {error})"
+
+
+class JsonLines(_Lines):
+    """One JSON object a line, plain ASCII."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        fields: dict[str, object] = {
+            "@timestamp": _time(record, "milliseconds"),
+            "log.level": _NAMES.get(record.levelname, record.levelname.lower()),
+            "message": self._message(record),
+            "log.logger": record.name,
+            **dict(_extra(record)),
+        }
+        error = _error_of(record)
+        if error is not None:
+            fields["error.type"] = type(error).__name__
+            fields["error.message"] = str(error)
+            if self.traces:
+                fields["error.stack_trace"] = "\n".join(_trace_lines(error))
+        return json.dumps(fields)
+
+
+class TextLines(_Lines):
+    """Time, level and message, then what is known as `key=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record; a trace follows on lines of its own that no message can imitate."""
+        level = _NAMES.get(record.levelname, record.levelname.lower()).upper()
+        parts = [_time(record, "seconds"), level.ljust(5), printable(self._message(record))]
+        parts += [f"{key}={_word(value)}" for key, value in _extra(record)]
+        line = " ".join(parts)
+        error = _error_of(record)
+        if error is None or not self.traces:
+            return line
+        return "\n".join([line, *("    | " + printable(one) for one in _trace_lines(error))])
+
+
+class StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs alone
+    """Standard error; when nobody reads it any more, the daemon goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Drop a line that cannot be written."""
+
+    def __repr__(self) -> str:
+        return "the lines above"
+
+
+class LogFile(logging.Handler):
+    """A file, opened anew as soon as its name leads elsewhere: it was rotated."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._failing = False
+        try:
+            self._handle, self._identity = self._opened()
+        except OSError as error:
+            raise CannotStart(
+                f"cannot open the log {path}: {error.strerror}",
+                hint="make its folder writable, or give -log-file another path",
+            ) from error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append one line; while that fails the lines go to standard error instead."""
+        line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+        try:
+            if _identity(self._path) != self._identity:
+                self._reopen()
+            _write_all(self._handle, line)
+        except OSError as error:
+            if not self._failing:
+                print_warning(f"cannot write the log {self._path}: {error.strerror}")
+            self._failing = True
+            sys.stderr.write(line.decode())
+        else:
+            self._failing = False
+
+    def close(self) -> None:
+        """Let the file go."""
+        os.close(self._handle)
+        super().close()
+
+    def _reopen(self) -> None:
+        handle, self._identity = self._opened()
+        os.dup2(handle, self._handle, inheritable=False)
+        os.close(handle)
+
+    def _opened(self) -> tuple[int, tuple[int, int]]:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        handle = os.open(self._path, flags, _LOG_MODE)
+        facts = os.fstat(handle)
+        return handle, (facts.st_dev, facts.st_ino)
+
+    def __repr__(self) -> str:
+        return str(self._path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+
+
+def _time(record: logging.LogRecord, precision: str) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
+
+
+def _extra(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+    for key, value in record.__dict__.items():
+        if key not in _USUAL and value not in (None, ""):
+            yield key, _plain(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return shown(value)
+    return value if isinstance(value, bool | int | float) else str(value)
+
+
+def _word(value: object) -> str:
+    text = printable(str(value))
+    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
+
+
+def _error_of(record: logging.LogRecord) -> BaseException | None:
+    return record.exc_info[1] if record.exc_info else None
+
+
+def _trace_lines(error: BaseException) -> list[str]:
+    import traceback
+
+    return "".join(traceback.format_exception(error)).rstrip().splitlines()
+
+
+def _thread_died(args: threading.ExceptHookArgs) -> None:
+    name = args.thread.name if args.thread else "a thread"
+    _log_exception(f"thread {name} died", args.exc_value)
+
+
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    _log_exception(args.err_msg or "an error that could not be raised", args.exc_value)
+
+
+def _log_exception(message: str, error: BaseException | None) -> None:
+    trace: TracebackType | None = error.__traceback__ if error else None
+    info = (type(error), error, trace) if error else None
+    logging.getLogger("conductor_loop").error(message, exc_info=info)

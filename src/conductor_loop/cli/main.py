@@ -1,0 +1,118 @@
+"""The command `conductor-loop`: finds the command, reads the settings, tells what went wrong.
+
+Every import waits until it is needed, so that `--version` and completion come at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from conductor_loop import __version__
+
+if TYPE_CHECKING:
+    from conductor_loop.cli.commands import Command
+    from conductor_loop.cli.flags import CommandParser
+
+# What a shell reports for a program that ended by SIGINT or SIGPIPE: 128 and the signal's number.
+_INTERRUPTED, _PIPE_CLOSED = 130, 141
+_USAGE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status. Nothing is raised, no trace is printed."""
+    arguments = tuple(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in (("--version",), ("-version",)):
+        sys.stdout.write(f"conductor-loop {__version__}\n")
+        return 0
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        return _reader_gone()
+    except Exception as error:  # noqa: BLE001  the last line of defence; see unexpected()
+        return _told(error)
+    return status
+
+
+def command_parser(name: str, command: Command) -> CommandParser:
+    """Make the parser of one command, with the settings that every command takes."""
+    from conductor_loop.cli.flags import EVERYWHERE, CommandParser, add_settings
+
+    parser = CommandParser(f"conductor-loop {name}", command.HELP, command.EXAMPLES)
+    command.add_arguments(parser)
+    settings = parser.add_argument_group("where the daemon keeps its things")
+    add_settings(settings, *(one for one in EVERYWHERE if not parser.takes_setting(one)))
+    return parser
+
+
+def _run(arguments: tuple[str, ...]) -> int:
+    from conductor_loop.cli.commands import SUMMARIES, invocation, load
+
+    if arguments[:1] in (("-h",), ("-help",), ("--help",)):
+        return _overview()
+    asked = invocation(arguments)
+    if asked.name not in SUMMARIES:
+        return _no_such_command(asked.name)
+    command = load(asked.name)
+    parser = command_parser(asked.name, command)
+    understood = parser.understand(asked.arguments)
+    if understood.wants_help:
+        sys.stdout.write(parser.format_help())
+        return 0
+    from conductor_loop.settings import load_settings
+
+    settings = load_settings(understood.settings, os.environ, understood.mistakes)
+    assert understood.args is not None  # otherwise there was a mistake
+    if asked.name != "run":  # which puts them into its log
+        from conductor_loop.cli.terminal import print_warning
+
+        for warning in settings.warnings:
+            print_warning(warning)
+    return command.run(understood.args, settings)
+
+
+def _overview() -> int:
+    from conductor_loop.cli.commands import SUMMARIES, load
+
+    flags = command_parser("run", load("run")).format_help().split("\n\n", 1)[1]
+    commands = "\n".join(f"  {name:12}{summary}" for name, summary in SUMMARIES.items())
+    sys.stdout.write(
+        "usage: conductor-loop [COMMAND] [FLAGS]\n\n"
+        f"commands (each with --help):\n{commands}\n\n"
+        f"Without a command, or with flags alone, it is `run`:\n\n{flags}"
+    )
+    return 0
+
+
+def _no_such_command(name: str) -> int:
+    from conductor_loop.cli.commands import SUMMARIES
+    from conductor_loop.cli.terminal import print_error
+    from conductor_loop.settings.spelling import did_you_mean
+
+    hint = did_you_mean(name, SUMMARIES) or "conductor-loop --help lists the commands"
+    print_error(f"unknown command {name}", hint)
+    return _USAGE
+
+
+def _reader_gone() -> int:
+    # Python flushes once more at exit, which must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _PIPE_CLOSED
+
+
+def _told(error: Exception) -> int:
+    from conductor_loop.cli.terminal import print_raised
+    from conductor_loop.core.faults import ConductorError
+
+    if isinstance(error, ConductorError):
+        print_raised(error)
+        return error.exit_status
+    from conductor_loop.cli.logging_setup import log_unexpected
+
+    log_unexpected(error)
+    return 1

@@ -1,0 +1,69 @@
+"""What goes to the terminal: tables, JSON, errors and warnings; no text can move the cursor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.quoting import escaped
+
+
+def printable(text: str) -> str:
+    """Escape everything that is not printable: line ends, controls, bidirectional marks, bytes
+    that are no UTF-8. The result is always one line.
+    """
+    return escaped(text, longest=len(text))
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on standard output; its text is plain ASCII."""
+    import json
+
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_line(text: str = "") -> None:
+    """Print one line on standard output."""
+    sys.stdout.write(_encodable(printable(text), sys.stdout) + "\n")
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print columns as wide as their widest cell; the last one is not padded."""
+    lines = [list(headings), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    for line in lines:
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        sys.stdout.write(_encodable("  ".join(padded).rstrip(), sys.stdout) + "\n")
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """Print what went wrong on standard error, and below it what to do next."""
+    _complain("ERROR", message)
+    if hint:
+        _complain("hint", hint)
+
+
+def print_raised(error: ConductorError) -> None:
+    """Print an error; one that gathers several is printed as those."""
+    from conductor_loop.settings.loading import SettingsMistaken
+
+    for one in error.mistakes if isinstance(error, SettingsMistaken) else (error,):
+        print_error(one.message, one.hint)
+
+
+def print_warning(text: str) -> None:
+    """Print on standard error what somebody should know, although it goes on."""
+    _complain("WARNING", text)
+
+
+def _complain(kind: str, text: str) -> None:
+    sys.stderr.write(_encodable(f"{kind}: {printable(text)}\n", sys.stderr))
+    sys.stderr.flush()
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Under LANG=C a terminal may take ASCII alone; the rest is escaped instead of failing."""
+    encoding = stream.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
