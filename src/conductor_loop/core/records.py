@@ -66,6 +66,29 @@ class Known:
     state: State
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One intent as listings show it."""
+
+    intent_id: str
+    seq: int
+    name: bytes
+    digest: str
+    target: Target
+    priority: int
+    state: State
+    received_at: datetime
+    final_at: datetime | None
+    runs: int
+    failures: int
+    crashes: int
+    not_before: datetime | None
+    correlation_id: str
+    submitted_by: str
+    retry_of: str | None
+    filed: str | None
+
+
 def waiting_intent(intent_id: str, event: Admitted, seq: int) -> Unfinished:
     """What an admission makes of an intent."""
     return Unfinished(

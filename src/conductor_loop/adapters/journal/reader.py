@@ -17,7 +17,7 @@ from conductor_loop.adapters.journal.database import (
 )
 from conductor_loop.core.events import Receipt, decode
 from conductor_loop.core.intent import Target
-from conductor_loop.core.records import Entry, Known, Unfinished
+from conductor_loop.core.records import Entry, Known, Summary, Unfinished
 from conductor_loop.core.states import State
 
 _ENTRY_COLUMNS = """
@@ -44,6 +44,7 @@ SELECT id, seq, name, namespace, target, priority, received_at, state, runs, fai
 FROM intents WHERE final_at IS NULL ORDER BY seq"""
 _KNOWN = "SELECT 1 FROM intents WHERE id = ?"
 _STATE = "SELECT state FROM intents WHERE id = ?"
+_RETRIED = "SELECT 1 FROM intents WHERE retry_of = ?"
 _BODY = "SELECT body FROM intents WHERE id = ?"
 # Duplicates leave the verdict of the first alone, so they neither precede nor succeed anybody.
 _PREDECESSOR = """
@@ -58,29 +59,6 @@ SELECT id, seq, name, digest, namespace, target, priority, state, received_at, f
 FROM intents"""
 _PAUSES = "SELECT target, by, why, at FROM pauses ORDER BY target"
 _FACT = "SELECT value FROM facts WHERE key = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One intent as listings show it."""
-
-    intent_id: str
-    seq: int
-    name: bytes
-    digest: str
-    target: Target
-    priority: int
-    state: State
-    received_at: datetime
-    final_at: datetime | None
-    runs: int
-    failures: int
-    crashes: int
-    not_before: datetime | None
-    correlation_id: str
-    submitted_by: str
-    retry_of: str | None
-    filed: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +146,10 @@ class JournalReader:
         """See `ports.Catalog`."""
         value = self._connection.execute(_STATE, (intent_id,)).get
         return State.NEW if value is None else State(value)
+
+    def was_retried(self, intent_id: str) -> bool:
+        """Whether a later intent was made from this one."""
+        return self._connection.execute(_RETRIED, (intent_id,)).get is not None
 
     def has_imported(self) -> bool:
         """Whether anything of the original program was imported."""

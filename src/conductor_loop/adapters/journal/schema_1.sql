@@ -27,6 +27,7 @@ CREATE TABLE intents (
 CREATE INDEX intents_unfinished ON intents (seq) WHERE final_at IS NULL;
 CREATE INDEX intents_final ON intents (final_at) WHERE final_at IS NOT NULL;
 CREATE INDEX intents_by_name ON intents (name, seq);
+CREATE INDEX intents_retries ON intents (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX intents_admitted ON intents (namespace, target, seq)
   WHERE state NOT IN ('rejected', 'quarantined', 'duplicate');
 

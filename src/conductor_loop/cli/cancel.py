@@ -1,0 +1,68 @@
+"""`conductor-loop cancel`: end intents that have not finished, as `skipped`."""
+
+from __future__ import annotations
+
+import argparse
+
+from conductor_loop.adapters.journal.reader import open_reader
+from conductor_loop.cli.intents import find_intent, summary_json
+from conductor_loop.cli.steering import print_reply, steer
+from conductor_loop.cli.terminal import print_json, print_line
+from conductor_loop.conductor.control import parse_target
+from conductor_loop.core.control import Cancel
+from conductor_loop.core.faults import UsageError
+from conductor_loop.core.naming import shown
+from conductor_loop.core.records import Summary
+from conductor_loop.core.states import FINAL, State
+from conductor_loop.settings import Settings
+
+NAME = "cancel"
+HELP = (
+    "End intents that wait or run, for good: their verdict says skipped, cancelled, by whom and\n"
+    "why. One intent, all of a target, or with -all everything."
+)
+EXAMPLES = """\
+conductor-loop cancel intent-scale-up-001.json -why "wrong cluster"
+conductor-loop cancel -target oran-sim/cnf-simulator -dry-run
+conductor-loop cancel -all -why "site is being moved"
+"""
+_MOST = 1_000_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which, and why."""
+    parser.add_argument("intent", nargs="?", metavar="FILE|ID", help="one intent")
+    parser.add_argument("--target", default="", help="all of this NAMESPACE/TARGET")
+    parser.add_argument("--all", action="store_true", help="everything that is unfinished")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would end")
+    parser.add_argument("--why", default="", help="the reason, which the verdict carries")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Cancel."""
+    if sum((bool(args.intent), bool(args.target), args.all)) != 1:
+        raise UsageError("name what to cancel", hint="one of FILE|ID, -target or -all")
+    reader = open_reader(settings.state_dir)
+    if args.dry_run:
+        return _show_what_would_end(args, [
+            s
+            for s in reader.summaries(
+                states=frozenset(State) - FINAL, target=parse_target(args.target), limit=_MOST
+            )
+            if not args.intent or s.intent_id == find_intent(reader, args.intent).intent_id
+        ])  # fmt: skip
+    intent_id = find_intent(reader, args.intent).intent_id if args.intent else ""
+    reader.close()
+    reply = steer(settings, Cancel(intent_id, args.target, args.why))
+    return print_reply(reply, f"cancelled: {len(reply.intent_ids)}", as_json=args.json)
+
+
+def _show_what_would_end(args: argparse.Namespace, summaries: list[Summary]) -> int:
+    if args.json:
+        print_json([summary_json(summary) for summary in summaries])
+        return 0
+    for summary in summaries:
+        print_line(f"would end {shown(summary.name)}  {summary.intent_id}  {summary.state.value}")
+    print_line(f"{len(summaries)} would end; nothing was changed")
+    return 0

@@ -1,0 +1,100 @@
+"""`conductor-loop list`: intents and where they stand, newest first; or files left alone."""
+
+from __future__ import annotations
+
+import argparse
+
+from conductor_loop.adapters.journal.reader import JournalReader, open_reader
+from conductor_loop.cli.intents import moment, summary_json
+from conductor_loop.cli.terminal import print_json, print_line, print_table
+from conductor_loop.conductor.control import parse_target
+from conductor_loop.core.naming import shown
+from conductor_loop.core.records import Summary
+from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
+from conductor_loop.settings import Settings
+
+NAME = "list"
+HELP = "List intents and where they stand, newest first. Reads only; works beside a daemon."
+EXAMPLES = """\
+conductor-loop list                              # the newest 50
+conductor-loop list -failed                      # what needs a person
+conductor-loop list -state waiting -target oran-sim/cnf-simulator
+conductor-loop list -ignored                     # files in the folder that are no intents, and why
+conductor-loop list -json -limit 1000
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Filters."""
+    parser.add_argument(
+        "--state", choices=[s.value for s in State if s is not State.NEW], help="only this state"
+    )
+    parser.add_argument("--failed", action="store_true", help="only unsuccessful ones")
+    parser.add_argument("--open", action="store_true", help="only unfinished ones")
+    parser.add_argument("--target", default="", help="only this NAMESPACE/TARGET")
+    parser.add_argument("--limit", type=int, default=50, help="at most so many (default 50)")
+    parser.add_argument("--ignored", action="store_true", help="files left alone instead, and why")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Print the list."""
+    if args.ignored:
+        return _list_ignored(settings, as_json=args.json)
+    reader = open_reader(settings.state_dir)
+    summaries = reader.summaries(
+        states=_states(args), target=parse_target(args.target), limit=args.limit
+    )
+    if args.json:
+        print_json([summary_json(summary) for summary in summaries])
+        return 0
+    if summaries:
+        print_table(("RECEIVED", "STATE", "TARGET", "FILE", "ID"), map(_row, summaries))
+    _print_counts(reader)
+    return 0
+
+
+def _states(args: argparse.Namespace) -> frozenset[State]:
+    if args.state:
+        return frozenset({State(args.state)})
+    if args.failed:
+        return UNSUCCESSFUL
+    if args.open:
+        return frozenset(State) - FINAL - {State.NEW}
+    return frozenset()
+
+
+def _row(summary: Summary) -> tuple[str, ...]:
+    return (
+        moment(summary.received_at),
+        summary.state.value,
+        str(summary.target) if summary.target.name else "-",
+        shown(summary.name),
+        summary.intent_id,
+    )
+
+
+def _print_counts(reader: JournalReader) -> None:
+    counts = reader.counts()
+    if not counts:
+        print_line("nothing was handed over yet")
+        return
+    total = ", ".join(f"{counts[state]} {state.value}" for state in State if state in counts)
+    print_line(f"in all: {total}")
+    for pause in reader.pauses():
+        what = pause.target or "everything"
+        print_line(f"paused: {what}, by {pause.by} since {moment(pause.at)} {pause.why}".rstrip())
+
+
+def _list_ignored(settings: Settings, *, as_json: bool) -> int:
+    from conductor_loop.adapters.folder import list_ignored
+
+    ignored = list_ignored(settings.handoff)
+    if as_json:
+        print_json([{"name": shown(i.name), "why": i.why, "remedy": i.remedy} for i in ignored])
+        return 0
+    if ignored:
+        print_table(("FILE", "WHY", "REMEDY"), [(shown(i.name), i.why, i.remedy) for i in ignored])
+    else:
+        print_line("nothing in the folder is left alone")
+    return 0

@@ -1,0 +1,40 @@
+"""What pause, resume, cancel and retry share: ask the daemon, else take the lock and do it."""
+
+from __future__ import annotations
+
+from conductor_loop.adapters.control_socket import ask
+from conductor_loop.cli.terminal import print_error, print_json, print_line
+from conductor_loop.core.control import Reply, Request
+from conductor_loop.settings import Settings
+
+
+def steer(settings: Settings, request: Request) -> Reply:
+    """Have a request carried out, whether a daemon runs or not."""
+    reply = ask(settings.state_dir, request)
+    if reply is not None:
+        return reply
+    from conductor_loop.wiring import steer_offline
+
+    return steer_offline(settings, request)
+
+
+def print_reply(reply: Reply, done: str, *, as_json: bool) -> int:
+    """Show what came of it; exit status 1 when anything was refused."""
+    if as_json:
+        print_json(
+            {
+                "intent_ids": list(reply.intent_ids),
+                "daemon_pid": reply.pid or None,
+                "refusals": [
+                    {"code": r.code, "message": r.message, "hint": r.hint} for r in reply.refusals
+                ],
+            }
+        )
+    else:
+        for refusal in reply.refusals:
+            print_error(refusal.message, refusal.hint)
+        if not reply.refusals or reply.intent_ids:
+            print_line(done)
+            if not reply.pid:
+                print_line("no daemon runs here: it holds from its next start on")
+    return 1 if reply.refusals else 0
