@@ -74,6 +74,7 @@ class Summary:
     seq: int
     name: bytes
     digest: str
+    size: int
     target: Target
     priority: int
     state: State

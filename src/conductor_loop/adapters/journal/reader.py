@@ -54,7 +54,7 @@ _SUCCESSOR = """
 SELECT id FROM intents WHERE name = ?1 AND state <> 'duplicate'
   AND seq > (SELECT seq FROM intents WHERE id = ?2) ORDER BY seq LIMIT 1"""
 _SUMMARY_COLUMNS = """
-SELECT id, seq, name, digest, namespace, target, priority, state, received_at, final_at,
+SELECT id, seq, name, digest, size, namespace, target, priority, state, received_at, final_at,
   runs, failures, crashes, not_before, correlation_id, submitted_by, retry_of, filed
 FROM intents"""
 _PAUSES = "SELECT target, by, why, at FROM pauses ORDER BY target"
@@ -287,14 +287,15 @@ def _unfinished(row: tuple) -> Unfinished:  # type: ignore[type-arg] # STRICT ta
 
 
 def _summary(row: tuple) -> Summary:  # type: ignore[type-arg] # STRICT table
-    (intent_id, seq, name, digest, namespace, target, priority, state, received_at, final_at,
-     runs, failures, crashes, not_before, correlation_id, submitted_by, retry_of,
+    (intent_id, seq, name, digest, size, namespace, target, priority, state, received_at,
+     final_at, runs, failures, crashes, not_before, correlation_id, submitted_by, retry_of,
      filed) = row  # fmt: skip
     return Summary(
         intent_id=intent_id,
         seq=seq,
         name=name,
         digest=digest,
+        size=size,
         target=Target(namespace, target),
         priority=priority,
         state=State(state),

@@ -1,0 +1,124 @@
+"""`conductor-loop state`: the original's `.conductor-state.json`, in both directions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from conductor_loop.adapters.journal.reader import open_reader
+from conductor_loop.cli.terminal import print_json, print_line
+from conductor_loop.core.faults import UsageError
+from conductor_loop.core.naming import shown
+from conductor_loop.core.original_state import (
+    FILE_NAME,
+    FileState,
+    NotOriginalState,
+    OriginalState,
+    OriginalStatus,
+    file_name,
+    read_original_state,
+    write_original_state,
+)
+from conductor_loop.core.states import State
+from conductor_loop.settings import Settings
+
+NAME = "state"
+HELP = (
+    "Exchange what was processed with the original program. `import` takes its state file, so\n"
+    "that what it had processed is not run again (the daemon does so by itself, once, for a file\n"
+    "found in the handoff folder); `export` writes one, for going back. Prints to standard output\n"
+    "unless FILE is given."
+)
+EXAMPLES = """\
+conductor-loop state import /old/handoff/.conductor-state.json
+conductor-loop state import /old/handoff/.conductor-state.json -dry-run
+conductor-loop state export > .conductor-state.json
+"""
+_MOST = 10_000_000
+_STATUS = {
+    State.PUBLISHED: OriginalStatus.PROCESSED,
+    State.FAILED: OriginalStatus.FAILED,
+    State.TIMED_OUT: OriginalStatus.FAILED,
+    State.REJECTED: OriginalStatus.FAILED,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Direction and file."""
+    parser.add_argument("direction", choices=["export", "import"])
+    parser.add_argument("file", nargs="?", metavar="FILE", type=Path)
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be imported")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Export or import."""
+    return _export(args, settings) if args.direction == "export" else _import(args, settings)
+
+
+def _export(args: argparse.Namespace, settings: Settings) -> int:
+    data = write_original_state(_files(settings), datetime.now(UTC))
+    if args.file is None:
+        sys.stdout.buffer.write(data)
+    else:
+        args.file.write_bytes(data)
+    return 0
+
+
+def _files(settings: Settings) -> Iterator[FileState]:
+    """The newest result of each name, under the path that the original would look for."""
+    seen: set[bytes] = set()
+    for summary in open_reader(settings.state_dir).summaries(states=set(_STATUS), limit=_MOST):
+        if summary.name in seen or summary.final_at is None or not summary.digest:
+            continue
+        seen.add(summary.name)
+        yield FileState(
+            file_path=f"{settings.handoff.absolute()}/{shown(summary.name)}",
+            sha256=summary.digest,
+            size=summary.size,
+            processed_at=summary.final_at,
+            status=_STATUS[summary.state],
+        )
+
+
+def _import(args: argparse.Namespace, settings: Settings) -> int:
+    path = args.file or settings.handoff / FILE_NAME
+    state = _read(path)
+    processed = [f for f in state.files if f.status is OriginalStatus.PROCESSED]
+    if not args.dry_run:
+        from conductor_loop.wiring import import_offline
+
+        import_offline(settings, processed, str(path))
+    if args.json:
+        print_json(
+            {
+                "processed": [shown(file_name(f)) for f in processed],
+                "failed": len(state.files) - len(processed),
+                "unusable": state.unusable,
+                "dry_run": args.dry_run,
+            }
+        )
+        return 0
+    verb = "would be" if args.dry_run else "were"
+    print_line(f"{len(processed)} processed files {verb} imported; the same file is not run again")
+    print_line(f"{len(state.files) - len(processed)} failed ones may be handed over again")
+    if state.unusable:
+        print_line(f"{state.unusable} entries are unusable and were left out")
+    return 0
+
+
+def _read(path: Path) -> OriginalState:
+    try:
+        return read_original_state(path.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint="name the original's state file"
+        ) from error
+    except NotOriginalState as error:
+        raise UsageError(
+            f"{path} is no state file of the original: {error}",
+            hint='it starts with {"version": "1.0", and lists files under states',
+        ) from error
