@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from conductor_loop.cli.terminal import print_error, print_warning, printable
+from conductor_loop.cli.terminal import print_error, print_warning
 from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
 from conductor_loop.settings import LogFormat, LogLevel, Settings
 
@@ -111,13 +112,13 @@ class TextLines(_Lines):
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; a trace follows on lines of its own that no message can imitate."""
         level = _NAMES.get(record.levelname, record.levelname.lower()).upper()
-        parts = [_time(record, "seconds"), level.ljust(5), printable(self._message(record))]
+        parts = [_time(record, "seconds"), level.ljust(5), legible_line(self._message(record))]
         parts += [f"{key}={_word(value)}" for key, value in _extra(record)]
         line = " ".join(parts)
         error = _error_of(record)
         if error is None or not self.traces:
             return line
-        return "\n".join([line, *("    | " + printable(one) for one in _trace_lines(error))])
+        return "\n".join([line, *("    | " + legible_line(one) for one in _trace_lines(error))])
 
 
 class StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs alone
@@ -212,7 +213,7 @@ def _plain(value: object) -> object:
 
 
 def _word(value: object) -> str:
-    text = printable(str(value))
+    text = legible_line(str(value))
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
 
 

@@ -7,14 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from conductor_loop.core.faults import ConductorError
-from conductor_loop.core.quoting import escaped
-
-
-def printable(text: str) -> str:
-    """Escape everything that is not printable: line ends, controls, bidirectional marks, bytes
-    that are no UTF-8. The result is always one line.
-    """
-    return escaped(text, longest=len(text))
+from conductor_loop.core.legible import legible_line
 
 
 def print_json(value: object) -> None:
@@ -26,12 +19,12 @@ def print_json(value: object) -> None:
 
 def print_line(text: str = "") -> None:
     """Print one line on standard output."""
-    sys.stdout.write(_encodable(printable(text), sys.stdout) + "\n")
+    sys.stdout.write(_encodable(legible_line(text), sys.stdout) + "\n")
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print columns as wide as their widest cell; the last one is not padded."""
-    lines = [list(headings), *([printable(cell) for cell in row] for row in rows)]
+    lines = [list(headings), *([legible_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
@@ -59,7 +52,7 @@ def print_warning(text: str) -> None:
 
 
 def _complain(kind: str, text: str) -> None:
-    sys.stderr.write(_encodable(f"{kind}: {printable(text)}\n", sys.stderr))
+    sys.stderr.write(_encodable(f"{kind}: {legible_line(text)}\n", sys.stderr))
     sys.stderr.flush()
 
 

@@ -1,0 +1,72 @@
+"""What reaches the terminal cannot move its cursor, whatever it is made of."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from conductor_loop.cli.terminal import (
+    print_error,
+    print_json,
+    print_line,
+    print_raised,
+    print_table,
+)
+from conductor_loop.core.faults import UsageError
+from conductor_loop.settings import SettingsMistaken
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ünïcode", "plain ünïcode"),
+        ("a\nb", "a\\nb"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\u202etxt", "\\u202etxt"),
+        ("\udcff", "\\udcff"),
+        ("x" * 5000, "x" * 5000),
+    ],
+)
+def test_a_line_is_one_line_and_nothing_is_cut(
+    text: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_line(text)
+    assert capsys.readouterr().out == shown + "\n"
+
+
+def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("ID", "NAME", "STATE"), [("1", "intent-long.json", "ok"), ("22", "a\n", "")])
+    assert capsys.readouterr().out == (
+        "ID  NAME              STATE\n1   intent-long.json  ok\n22  a\\n\n"
+    )
+
+
+def test_json_is_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"name": "ü\u202e\n"})
+    written = capsys.readouterr().out
+    assert written.isascii()
+    assert json.loads(written) == {"name": "ü\u202e\n"}
+
+
+def test_an_error_is_two_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("it\nbroke", "mend it")
+    print_error("no hint")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "ERROR: it\\nbroke\nhint: mend it\nERROR: no hint\n"
+
+
+def test_gathered_mistakes_are_told_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    print_raised(SettingsMistaken([UsageError("a", hint="b"), UsageError("c", hint="d")]))
+    assert capsys.readouterr().err == "ERROR: a\nhint: b\nERROR: c\nhint: d\n"
+
+
+def test_what_the_terminal_cannot_encode_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="ascii", write_through=True) as terminal:
+        monkeypatch.setattr("sys.stdout", terminal)
+        print_line("ünï")
+        monkeypatch.undo()
+        assert raw.getvalue() == b"\\xfcn\\xef\n"
