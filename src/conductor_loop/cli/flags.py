@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conductor_loop.core.faults import UsageError
-from conductor_loop.settings.model import OPTIONS
+from conductor_loop.settings.model import OPTIONS, Option
 from conductor_loop.settings.readers import Unreadable, read_switch
 from conductor_loop.settings.spelling import did_you_mean
 
@@ -64,9 +64,13 @@ class CommandParser(argparse.ArgumentParser):
                 understood.mistakes.append(error)
         return understood
 
+    def actions(self) -> Sequence[argparse.Action]:
+        """Every positional and flag that was declared."""
+        return tuple(self._actions)
+
     def takes_setting(self, name: str) -> bool:
         """Tell whether a setting is declared as a flag of this command."""
-        return any(a.dest == _DESTINATION + name for a in self._get_optional_actions())
+        return any(setting_of(action) is OPTIONS[name] for action in self._actions)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise instead of printing and exiting."""
@@ -102,12 +106,20 @@ def add_settings(parser: argparse._ActionsContainer, *names: str) -> None:
         )
 
 
+def setting_of(action: argparse.Action) -> Option | None:
+    """The setting that a flag stands for; None for a flag of the command's own."""
+    if not action.dest.startswith(_DESTINATION):
+        return None
+    return OPTIONS[action.dest.removeprefix(_DESTINATION)]
+
+
 def _settings_among(
     flags: Sequence[tuple[argparse.Action, str | None]],
 ) -> Iterator[tuple[str, str]]:
     for action, value in flags:
-        if action.dest.startswith(_DESTINATION):
-            yield action.dest.removeprefix(_DESTINATION), "true" if value is None else value
+        option = setting_of(action)
+        if option is not None:
+            yield option.name, "true" if value is None else value
 
 
 def _split(
