@@ -1,0 +1,117 @@
+"""The folders that the views write to, and how files of our own are written and known there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from conductor_loop import disk
+
+ERROR_LOG_HEAD = 4096
+"""Bytes to read of an error log: it names its intent in its first line, which is shorter."""
+
+_FILE_MODE = 0o644
+
+
+class Folders(Protocol):
+    """Open descriptors; whoever opened them sees to it that they lead to the right folders."""
+
+    @property
+    def processed(self) -> int:
+        """`processed/`, perhaps on another file system."""
+
+    @property
+    def failed(self) -> int:
+        """`failed/`, perhaps on another file system."""
+
+    @property
+    def status(self) -> int:
+        """`status/`."""
+
+    @property
+    def history(self) -> int:
+        """`status/history/`, on the same file system as `status/`."""
+
+    @property
+    def claimed(self) -> int:
+        """`.conductor/claimed/`, ours alone."""
+
+    @property
+    def quarantine(self) -> int:
+        """`.conductor/quarantine/`, on the same file system as `claimed/`."""
+
+
+@contextmanager
+def vanishing(*folders: int) -> Iterator[None]:
+    """Tell a folder deleted under us from a missing file: OSError(ESTALE), which may pass.
+
+    Its descriptor leads to the new folder as soon as somebody has made and opened one.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if any(os.fstat(folder).st_nlink == 0 for folder in folders):
+            raise OSError(errno.ESTALE, "a folder was deleted under the running daemon") from error
+        raise
+
+
+def hidden_name(intent_id: str, purpose: bytes) -> bytes:
+    """Name a file of ours that nobody should read yet: `.ID.PURPOSE`."""
+    return b"." + intent_id.encode() + b"." + purpose
+
+
+def write_hidden(folder: int, name: bytes, data: bytes) -> int:
+    """Write a file under a hidden name, over what a crash may have left; return it open."""
+    try:
+        handle = disk.write_new(folder, name, data, _FILE_MODE)
+    except FileExistsError:
+        os.unlink(name, dir_fd=folder)
+        handle = disk.write_new(folder, name, data, _FILE_MODE)
+    os.fchmod(handle, _FILE_MODE)  # whatever the umask is
+    return handle
+
+
+def exists(folder: int, name: bytes) -> bool:
+    """Tell whether anything has this name; nothing is followed or opened."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_same(folder: int, name: bytes, other: int, other_name: bytes) -> bool:
+    """Tell whether two names are one file; both must exist."""
+    return os.path.samestat(
+        os.stat(name, dir_fd=folder, follow_symlinks=False),
+        os.stat(other_name, dir_fd=other, follow_symlinks=False),
+    )
+
+
+def open_own(folder: int, name: bytes) -> int | None:
+    """Open a file that should be ours; None when it cannot be: not regular, or not readable.
+
+    Nothing is followed, and what is no regular file is not opened. FileNotFoundError: none there.
+    """
+    if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        return None
+    try:
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except PermissionError:  # what we wrote we can read
+        return None
+
+
+def read_own(folder: int, name: bytes, limit: int) -> bytes | None:
+    """Read the start of a file that should be ours; None if there is none, empty if it is not."""
+    try:
+        handle = open_own(folder, name)
+    except FileNotFoundError:
+        return None
+    if handle is None:
+        return b""
+    with open(handle, "rb", buffering=0) as file:
+        return file.read(limit)
