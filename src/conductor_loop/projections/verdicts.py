@@ -1,0 +1,200 @@
+"""The view of results: status/NAME.status is the newest intent's verdict, whole, or there is none.
+
+Older verdicts lie in status/history/ID.status.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from itertools import count
+from typing import Protocol
+
+import msgspec
+
+from conductor_loop import disk
+from conductor_loop.core.events import Admitted, Quarantined, Rejected
+from conductor_loop.core.identity import is_ulid
+from conductor_loop.core.naming import shown, verdict_name
+from conductor_loop.core.records import Entry
+from conductor_loop.core.verdict import Ended, Service, build_verdict, encode_verdict
+from conductor_loop.projections.folders import (
+    Folders,
+    exists,
+    hidden_name,
+    read_own,
+    vanishing,
+    write_hidden,
+)
+
+_log = logging.getLogger("conductor_loop.verdicts")
+
+# What begins a new life of a name; a duplicate leaves the verdict of the first alone.
+_Arrived = Admitted | Rejected | Quarantined
+# Files held open at a time, far below the usual limit of 1,024.
+_AT_ONCE = 256
+# Longer than any verdict: output is cut and lists are bounded by the intent.
+_LONGEST_VERDICT = 16 << 20
+
+
+class _Owner(msgspec.Struct):
+    intent_id: str = ""
+
+
+_owner_decoder = msgspec.json.Decoder(_Owner)
+
+
+class Histories(Protocol):
+    """The part of `ports.Catalog` that verdicts need."""
+
+    def history(self, intent_id: str) -> Sequence[Entry]:
+        """See `ports.Catalog`."""
+
+    def successor(self, name: bytes, intent_id: str) -> str | None:
+        """See `ports.Catalog`."""
+
+
+class Verdicts:
+    """`ports.Projection`: the last of all views, so a verdict that is seen means: all is done."""
+
+    def __init__(self, folders: Folders, catalog: Histories, about: Service) -> None:
+        self._folders = folders
+        self._catalog = catalog
+        self._about = about
+
+    def apply(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
+        """See `ports.Projection`. Returns no places: filing has told them."""
+        for start in range(0, len(entries), _AT_ONCE):
+            batch = _Batch(self._folders, self._catalog)
+            with vanishing(self._folders.status, self._folders.history):
+                batch.publish(entries[start : start + _AT_ONCE], self._about)
+        return ()
+
+
+def verdict_owner(folder: int, name: bytes) -> str | None:
+    """Tell whose verdict has a name: an id, empty for a foreign thing, None for nothing."""
+    data = read_own(folder, name, _LONGEST_VERDICT)
+    if data is None:
+        return None
+    try:
+        owner = _owner_decoder.decode(data).intent_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    return owner if is_ulid(owner) else ""
+
+
+def history_name(intent_id: str) -> bytes:
+    """Name the verdict of an intent in status/history/."""
+    return intent_id.encode() + b".status"
+
+
+class _Batch:
+    """A few entries, published with one sync of their data and one of each folder."""
+
+    def __init__(self, folders: Folders, catalog: Histories) -> None:
+        self._status = folders.status
+        self._history = folders.history
+        self._catalog = catalog
+        self._touched: set[int] = set()
+
+    def publish(self, entries: Sequence[Entry], about: Service) -> None:
+        """Clear the way for names that come again, then show every verdict whole."""
+        drafts: list[Entry] = []
+        handles: list[int] = []
+        try:
+            for entry in entries:
+                if isinstance(entry.event, _Arrived):
+                    self._make_way(entry)
+                data = self._compose(entry, about)
+                if data is not None:
+                    handles.append(write_hidden(self._status, _hidden(entry), data))
+                    drafts.append(entry)
+            disk.sync_each(handles)
+        finally:
+            for handle in handles:
+                os.close(handle)
+        for entry in drafts:
+            self._show(entry)
+        disk.sync_each(list(self._touched))
+
+    def _compose(self, entry: Entry, about: Service) -> bytes | None:
+        if not isinstance(entry.event, Ended):
+            return None
+        # A refused intent has no history but this entry.
+        alone = isinstance(entry.event, Rejected | Quarantined)
+        document = build_verdict([entry] if alone else self._catalog.history(_id(entry)), about)
+        return None if document is None else encode_verdict(document)
+
+    def _show(self, entry: Entry) -> None:
+        if self._catalog.successor(_name(entry), _id(entry)) is None:
+            folder, name = self._status, verdict_name(_name(entry))
+        else:
+            folder, name = self._history, history_name(_id(entry))
+        self._rename(_hidden(entry), folder, name, entry)
+
+    def _make_way(self, entry: Entry) -> None:
+        """Take away what could be read as this intent's verdict and is an earlier one's."""
+        name = verdict_name(_name(entry))
+        owner = verdict_owner(self._status, name)
+        if owner is None or owner == entry.intent_id:
+            return
+        if owner and self._is_newer(entry, owner):
+            return  # this entry is applied again, and the name has moved on since
+        if owner and self._has_name(owner, _name(entry)):
+            self._rename(name, self._history, history_name(owner), entry)
+        else:
+            self._move_aside(self._status, name, entry)
+
+    def _is_newer(self, entry: Entry, owner: str) -> bool:
+        later = self._catalog.successor(_name(entry), _id(entry))
+        while later is not None and later != owner:
+            later = self._catalog.successor(_name(entry), later)
+        return later is not None
+
+    def _has_name(self, intent_id: str, name: bytes) -> bool:
+        history = self._catalog.history(intent_id)
+        return bool(history) and _name(history[0]) == name
+
+    def _rename(self, name: bytes, folder: int, new_name: bytes, entry: Entry) -> None:
+        """Rename from status/, over whatever has the new name; nothing is followed."""
+        self._touched |= {self._status, folder}
+        try:
+            os.rename(name, new_name, src_dir_fd=self._status, dst_dir_fd=folder)
+        except IsADirectoryError:
+            self._move_aside(folder, new_name, entry)
+            os.rename(name, new_name, src_dir_fd=self._status, dst_dir_fd=folder)
+
+    def _move_aside(self, folder: int, name: bytes, entry: Entry) -> None:
+        """Keep what is not ours, out of the way, as status/history/ID.moved-aside."""
+        self._touched |= {folder, self._history}
+        new_name = self._free_name(_id(entry))
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=self._history)
+        _log.warning(
+            "something that is no verdict of ours stood at %s; it is now status/history/%s",
+            shown(name),
+            shown(new_name),
+            extra={
+                "intent.id": entry.intent_id,
+                "intent.file": shown(_name(entry)),
+                "correlation_id": entry.correlation_id,
+            },
+        )
+
+    def _free_name(self, intent_id: str) -> bytes:
+        names = (f"{intent_id}{f'.{n}' if n else ''}.moved-aside".encode() for n in count())
+        return next(name for name in names if not exists(self._history, name))
+
+
+def _hidden(entry: Entry) -> bytes:
+    return hidden_name(_id(entry), b"status")
+
+
+def _id(entry: Entry) -> str:
+    assert entry.intent_id is not None
+    return entry.intent_id
+
+
+def _name(entry: Entry) -> bytes:
+    assert entry.receipt is not None
+    return entry.receipt.name
