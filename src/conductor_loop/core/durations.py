@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 _NANOSECONDS = {
     "ns": 1,
@@ -18,25 +19,29 @@ _NANOSECONDS = {
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 # Go keeps durations in an int64 of nanoseconds; longer ones are refused there too.
 _LONGEST_NANOSECONDS = 2**63 - 1
+# Go's own output has at most 29 characters; without a bound, long digits cost quadratic time.
+_LONGEST_TEXT = 64
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a duration with Go's `time.ParseDuration` grammar, to the microsecond.
+    """Read a duration with Go's `time.ParseDuration` grammar, rounded to the microsecond.
 
     Raises ValueError with a sentence an operator can act on.
     """
     body = text[1:] if text[:1] in ("+", "-") else text
     if body == "0":
         return timedelta(0)
-    if not body or _PART.sub("", body):
-        raise ValueError(f"{text!r} is not a duration such as 500ms, 30s, 1m30s or 168h")
+    if not body or len(body) > _LONGEST_TEXT or _PART.sub("", body):
+        raise ValueError(
+            f"{text[:_LONGEST_TEXT]!r} is not a duration such as 500ms, 30s, 1m30s or 168h"
+        )
     nanoseconds = sum(
-        round(float(number) * _NANOSECONDS[unit]) for number, unit in _PART.findall(body)
+        int(Decimal(number) * _NANOSECONDS[unit]) for number, unit in _PART.findall(body)
     )
     if nanoseconds > _LONGEST_NANOSECONDS:
         raise ValueError(f"{text!r} is longer than a duration can be (about 292 years)")
-    sign = -1 if text.startswith("-") else 1
-    return timedelta(microseconds=sign * nanoseconds / 1_000)
+    microseconds = (nanoseconds + 500) // 1_000
+    return timedelta(microseconds=-microseconds if text.startswith("-") else microseconds)
 
 
 def format_duration(duration: timedelta) -> str:

@@ -23,11 +23,12 @@ class UlidSequence:
     """Ids that rise strictly, also within one millisecond and when the clock steps back."""
 
     def __init__(self) -> None:
-        self._milliseconds = 0
+        self._milliseconds = -1
         self._entropy = 0
 
     def next(self, milliseconds: int, entropy: int) -> str:
-        """Make the next id; `entropy` is 80 fresh random bits."""
+        """Make the next id from 80 fresh random bits; a time before 1970 counts as 1970."""
+        milliseconds = max(milliseconds, 0)
         if milliseconds > self._milliseconds:
             self._milliseconds = milliseconds
             # The top bit stays free, so that counting up from here cannot overflow.

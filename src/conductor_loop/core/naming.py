@@ -18,7 +18,7 @@ def shown(name: bytes) -> str:
     """Escape a name for people and JSON: printable text stays, the rest is `\\xNN` or `\\uNNNN`.
 
     Controls, bidirectional marks and bytes that are no UTF-8 can neither move a cursor nor
-    reorder a line.
+    reorder a line. No two names look the same: `\\x80` and above are bytes, `\\u0080` characters.
     """
     text = name.decode("utf-8", "surrogateescape")
     return (
@@ -36,17 +36,14 @@ def _shown_character(character: str) -> str:
     point = ord(character)
     if 0xDC80 <= point <= 0xDCFF:
         return f"\\x{point - 0xDC00:02x}"
-    if point < 0x100:
+    if point < 0x80:
         return f"\\x{point:02x}"
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
 def with_suffix(name: bytes, suffix: bytes) -> bytes:
     """Append a suffix; a name that leaves no room is cut and marked with its own hash."""
-    if len(name) + len(suffix) <= LONGEST_NAME:
-        return name + suffix
-    mark = b"~" + hashlib.sha256(name).hexdigest()[:16].encode()
-    return name[: LONGEST_NAME - len(suffix) - len(mark)] + mark + suffix
+    return _fitted(name, suffix, name)
 
 
 def verdict_name(name: bytes) -> bytes:
@@ -61,4 +58,19 @@ def error_log_name(name: bytes) -> bytes:
 
 def collision_name(name: bytes, intent_id: str) -> bytes:
     """Name a file whose own name is taken: `STEM.ID.json`."""
-    return with_suffix(name.removesuffix(_SUFFIX), b"." + intent_id.encode() + _SUFFIX)
+    return _fitted(name.removesuffix(_SUFFIX), b"." + intent_id.encode() + _SUFFIX, name)
+
+
+def _fitted(stem: bytes, suffix: bytes, name: bytes) -> bytes:
+    if len(stem) + len(suffix) <= LONGEST_NAME:
+        return stem + suffix
+    mark = b"~" + hashlib.sha256(name).hexdigest()[:16].encode()
+    return _cut(stem, LONGEST_NAME - len(suffix) - len(mark)) + mark + suffix
+
+
+def _cut(name: bytes, length: int) -> bytes:
+    """Cut to `length` bytes, or up to three fewer: some file systems refuse half a character."""
+    for end in range(length, length - 4, -1):
+        if name[end] & 0xC0 != 0x80:
+            return name[:end]
+    return name[:length]
