@@ -8,10 +8,7 @@ from typing import Protocol
 
 from conductor_loop.core.arrival import Arrival, Lease, Outcome
 from conductor_loop.core.intent import Target
-from conductor_loop.core.records import Entry as Entry
-from conductor_loop.core.records import Known as Known
-from conductor_loop.core.records import Record as Record
-from conductor_loop.core.records import Unfinished as Unfinished
+from conductor_loop.core.records import Entry, Known, Record, Summary, Unfinished
 from conductor_loop.core.states import State
 
 
@@ -31,8 +28,9 @@ class Clock(Protocol):
 class Source(Protocol):
     """Where intents come from. Claiming is exclusive and durable before it returns."""
 
-    blocked_by: OSError | None
-    """What keeps it from claiming anything at all for now, if anything."""
+    @property
+    def problem(self) -> str:
+        """What keeps files from being claimed at the moment, in words; empty when nothing does."""
 
     async def take(self, room: int) -> Sequence[Arrival]:
         """Claim up to `room` complete files, oldest first; wait until there is at least one.
@@ -66,6 +64,9 @@ class Journal(Protocol):
 
     async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
         """Record `Started(attempt)` for each (intent id, attempt); return ids with their bytes."""
+
+    async def forget(self, intent_ids: Sequence[str]) -> None:
+        """Drop everything about final intents whose views are gone."""
 
 
 class Feed(Protocol):
@@ -126,6 +127,14 @@ class Catalog(Protocol):
     def successor(self, name: bytes, intent_id: str) -> str | None:
         """The id of the first intent of this name after this one that gets a verdict."""
 
+    def final_before(
+        self, cutoff: datetime, states: Collection[State], limit: int
+    ) -> Sequence[Summary]:
+        """Final intents old enough to be forgotten, oldest first, views already in line.
+
+        The newest admitted one of each target stays: duplicates are told by it.
+        """
+
 
 class Publisher(Protocol):
     """Turns an admitted intent into its effect, at least once. Expected failures are returned."""
@@ -148,6 +157,13 @@ class Projection(Protocol):
 
         Raises OSError when the view cannot be written now.
         """
+
+
+class Tidier(Protocol):
+    """Removes the views of old intents."""
+
+    def remove(self, intents: Sequence[Summary]) -> Sequence[str]:
+        """Remove file, error log and verdict of each; return the ids of which nothing is left."""
 
 
 class Listener(Protocol):

@@ -1,1 +1,316 @@
-"""To come."""
+"""The only place that names concrete classes: from settings to a running daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from conductor_loop import __version__
+from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.control_socket import serve_control, user_name
+from conductor_loop.adapters.folder import FolderSettings, FolderSource
+from conductor_loop.adapters.folder_events import open_hints
+from conductor_loop.adapters.journal.database import to_microseconds
+from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
+from conductor_loop.adapters.layout import Layout, open_layout
+from conductor_loop.adapters.lock import hold_lock
+from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
+from conductor_loop.conductor.control import Control, parse_target
+from conductor_loop.conductor.daemon import Conductor, Parts, Policies
+from conductor_loop.conductor.housekeeping import Housekeeping, RetentionPolicy
+from conductor_loop.conductor.recovery import recover_running
+from conductor_loop.conductor.steering import Steering
+from conductor_loop.conductor.work import WorkPolicy
+from conductor_loop.core.breaker import Breaker, BreakerPolicy
+from conductor_loop.core.control import Check, Reply, Request
+from conductor_loop.core.faults import CannotStart, ConductorError, Fault, NoRoom
+from conductor_loop.core.identity import UlidSequence
+from conductor_loop.core.intent import Intent
+from conductor_loop.core.original_state import (
+    FILE_NAME as ORIGINAL_STATE,
+)
+from conductor_loop.core.original_state import (
+    FileState,
+    NotOriginalState,
+    OriginalStatus,
+    file_name,
+    read_original_state,
+)
+from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
+from conductor_loop.core.settlement import RetryPolicy
+from conductor_loop.core.verdict import Service
+from conductor_loop.ports import Listener, Publisher
+from conductor_loop.projections.filing import Filing
+from conductor_loop.projections.journal_log import JournalLog
+from conductor_loop.projections.tally import Tally
+from conductor_loop.projections.tidying import Tidying
+from conductor_loop.projections.verdicts import Verdicts
+from conductor_loop.settings import Settings
+from conductor_loop.settings.intake import intake_rules
+
+_log = logging.getLogger("conductor_loop")
+BUILTIN = "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run of the daemon ended."""
+
+    tally: Tally
+    gave_up: bool
+    """`-once` could not go on for longer than `-timeout`; intents are kept."""
+    unfinished: int
+
+
+def run(settings: Settings, listeners: Sequence[Listener] = ()) -> Report:
+    """Serve until stopped, or with `-once` until all is final. Raises ConductorError."""
+    try:
+        return asyncio.run(_serve(settings, listeners))
+    except BaseExceptionGroup as group:
+        raise _first_cause(group) from group
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error worth telling: an expected one first, else whatever it was."""
+    causes = list(_leaves(group))
+    expected = [error for error in causes if isinstance(error, ConductorError)]
+    return (expected or causes)[0]
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
+    clock, rules, tally = SystemClock(), intake_rules(settings), Tally()
+    async with contextlib.AsyncExitStack() as open_things:
+        layout = open_things.enter_context(open_layout(settings.handoff, _state_dir(settings)))
+        for note in layout.notes:
+            _log.warning(note)
+        publisher = await open_things.enter_async_context(
+            _publisher(settings, layout, clock, rules)
+        )
+        lock = open_things.enter_context(hold_lock(layout, clock.now()))
+        journal = open_journal(Path(layout.state_path), clock)
+        open_things.push_async_callback(journal.close)
+        await _import_original(settings.handoff / ORIGINAL_STATE, journal)
+        hints = open_things.enter_context(contextlib.closing(open_hints()))
+        source = FolderSource(layout, lock, hints, clock, _folder_settings(settings))
+        conductor = Conductor(
+            Parts(
+                clock=clock,
+                source=source,
+                journal=journal,
+                feed=journal,
+                catalog=journal.reader,
+                publisher=publisher,
+                projections=(
+                    Filing(layout),
+                    Verdicts(layout, journal.reader, _service(settings)),
+                ),
+                listeners=(JournalLog(), tally, *listeners),
+                new_id=_new_id(clock),
+                read=_reader(rules),
+                jitter=random.random,  # spreads retries; nothing secret hangs on it
+                housekeeping=Housekeeping(
+                    journal, journal.reader, Tidying(layout), clock, _retention(settings)
+                ),
+            ),
+            _policies(settings, rules),
+        )
+        control = Control(conductor.steering, lambda: _checks(conductor, source))
+        _stop_on_signals(conductor)
+        async with serve_control(Path(layout.state_path), control.obey):
+            # What exists now lives as long as the process: the collector need not look again.
+            gc.freeze()
+            await _run_to_the_end(conductor, journal)
+        return Report(tally, conductor.gave_up, len(conductor.backlog))
+
+
+async def _run_to_the_end(conductor: Conductor, journal: SqliteJournal) -> None:
+    pauses = [parse_target(pause.target) for pause in journal.reader.pauses()]
+    try:
+        await conductor.run(pauses)
+    except BaseExceptionGroup as group:
+        if not all(isinstance(error, NoRoom) for error in _leaves(group)):
+            raise
+        _log.error("ended with a full disk; everything handed over is kept for the next start")
+
+
+def steer_offline(settings: Settings, request: Request) -> Reply:
+    """Carry out a request while no daemon runs: take its lock, do it, let go."""
+    return asyncio.run(_steer_offline(settings, request))
+
+
+async def _steer_offline(settings: Settings, request: Request) -> Reply:
+    clock, rules = SystemClock(), intake_rules(settings)
+    async with _offline_journal(settings, clock) as journal:
+        policies = _policies(settings, rules)
+        backlog = Backlog(journal, clock, Breaker(policies.breaker), WaitingPolicy())
+        await backlog.restore(await recover_running(journal, journal.reader, policies.work.retry))
+        steering = Steering(
+            journal, journal.reader, clock, _new_id(clock), _reader(rules), backlog, None
+        )
+        reply = await Control(steering, list).obey(request, user_name(os.geteuid()))
+    return Reply(reply.intent_ids, reply.refusals)
+
+
+def import_offline(settings: Settings, files: Sequence[FileState], source: str) -> None:
+    """Take over what the original had processed; no daemon may run. Raises CannotStart."""
+
+    async def take_over() -> None:
+        async with _offline_journal(settings, SystemClock()) as journal:
+            await _remember(journal, files, source)
+
+    asyncio.run(take_over())
+
+
+@asynccontextmanager
+async def _offline_journal(settings: Settings, clock: SystemClock) -> AsyncIterator[SqliteJournal]:
+    async with contextlib.AsyncExitStack() as open_things:
+        layout = open_things.enter_context(open_layout(settings.handoff, _state_dir(settings)))
+        open_things.enter_context(hold_lock(layout, clock.now()))
+        journal = open_journal(Path(layout.state_path), clock)
+        open_things.push_async_callback(journal.close)
+        yield journal
+
+
+@asynccontextmanager
+async def _publisher(
+    settings: Settings, layout: Layout, clock: SystemClock, rules: IntakeRules
+) -> AsyncIterator[Publisher]:
+    if settings.porch == BUILTIN:
+        from conductor_loop.adapters.builtin import BuiltinPublisher
+        from conductor_loop.adapters.package_folder import PackageFolder
+
+        with contextlib.closing(PackageFolder.open(settings.out, layout.state_path)) as folder:
+            yield BuiltinPublisher(_reader(rules), folder, settings.mode, clock)
+        return
+    from conductor_loop.adapters.porch import open_porch
+
+    async with open_porch(settings, layout) as porch:
+        yield porch
+
+
+def _folder_settings(settings: Settings) -> FolderSettings:
+    return FolderSettings(
+        debounce=settings.debounce,
+        period=settings.period,
+        max_bytes=settings.max_file_size,
+        once=settings.once,
+    )
+
+
+def _state_dir(settings: Settings) -> Path | None:
+    inside = settings.handoff / ".conductor"
+    return None if settings.state_dir.absolute() == inside.absolute() else settings.state_dir
+
+
+def _policies(settings: Settings, rules: IntakeRules) -> Policies:
+    return Policies(
+        intake=rules,
+        work=WorkPolicy(
+            settings.worker_count(),
+            settings.timeout,
+            RetryPolicy(settings.max_attempts, settings.retry_backoff),
+        ),
+        waiting=WaitingPolicy(max_wait=settings.max_wait, supersede=settings.supersede),
+        breaker=BreakerPolicy(first_probe=settings.retry_backoff.total_seconds()),
+        grace=settings.grace,
+        longest_pause=settings.timeout if settings.once else None,
+    )
+
+
+def _retention(settings: Settings) -> RetentionPolicy:
+    return RetentionPolicy(settings.retention, settings.failed_retention, settings.cleanup_interval)
+
+
+def _service(settings: Settings) -> Service:
+    return Service(
+        conductor_version=__version__,
+        mode=settings.mode.value,
+        porch_path=settings.porch,
+        config_sha256=settings.digest(),
+    )
+
+
+def _reader(rules: IntakeRules) -> Callable[[bytes], Intent | Fault]:
+    def read(body: bytes) -> Intent | Fault:
+        intent = read_intent(body, rules)
+        return intent.faults[0] if isinstance(intent, Unreadable) else intent
+
+    return read
+
+
+def _new_id(clock: SystemClock) -> Callable[[], str]:
+    ids = UlidSequence()
+    return lambda: ids.next(
+        to_microseconds(clock.now()) // 1000, int.from_bytes(os.urandom(10), "big")
+    )
+
+
+def _checks(conductor: Conductor, source: FolderSource) -> list[Check]:
+    breaker, backlog = conductor.backlog.breaker, conductor.backlog
+    stalled = conductor.relay.stalled_by
+    parked = conductor.relay.parked_count
+    return [
+        Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
+        Check("handoff", not source.problem, source.problem),
+        Check("not-paused", not backlog.paused, "resume with: conductor-loop resume"),
+        Check("porch", not breaker.is_open, "the environment fails, not the intents"),
+        Check("views", stalled is None, str(stalled or "")),
+        Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
+    ]
+
+
+def _stop_on_signals(conductor: Conductor) -> None:
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def stop(number: signal.Signals) -> None:
+        nonlocal asked
+        if asked:
+            # The journal makes this safe; children end with their spawner's pipe.
+            os._exit(128 + number)
+        asked = True
+        _log.info("stopping on %s; once more ends at once", number.name)
+        conductor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+
+
+async def _import_original(path: Path, journal: SqliteJournal) -> None:
+    """Once: what the original had processed is not run again."""
+    if journal.reader.fact("imported") is not None:
+        return
+    try:
+        state = read_original_state(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except (OSError, NotOriginalState) as error:
+        raise CannotStart(
+            f"{path} was left by the original and cannot be read: {error}",
+            hint="mend it, or move it away to have everything in the folder run",
+            code="original_state_unreadable",
+        ) from error
+    await _remember(journal, state.files, str(path))
+    _log.info("took over %d files from the original's state", len(state.files))
+
+
+async def _remember(journal: SqliteJournal, files: Sequence[FileState], source: str) -> None:
+    processed = [f for f in files if f.status is OriginalStatus.PROCESSED]
+    rows = [(file_name(f), f.sha256, to_microseconds(f.processed_at)) for f in processed]
+    await journal.remember_imported(rows, source)

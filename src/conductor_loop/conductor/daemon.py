@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
+from conductor_loop.conductor.housekeeping import Housekeeping
 from conductor_loop.conductor.intake import Intake
 from conductor_loop.conductor.recovery import recover_running
 from conductor_loop.conductor.relay import Relay
 from conductor_loop.conductor.steering import Steering
 from conductor_loop.conductor.work import Work, WorkPolicy
 from conductor_loop.core.breaker import Breaker, BreakerPolicy
+from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Intent, Target
 from conductor_loop.core.reading import IntakeRules
 from conductor_loop.ports import (
@@ -50,8 +52,9 @@ class Parts:
     projections: Sequence[Projection]
     listeners: Sequence[Listener]
     new_id: Callable[[], str]
-    read: Callable[[bytes], Intent]
+    read: Callable[[bytes], Intent | Fault]
     jitter: Callable[[], float]
+    housekeeping: Housekeeping
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,8 @@ class Policies:
     waiting: WaitingPolicy
     breaker: BreakerPolicy
     grace: timedelta
-    once: bool = False
     longest_pause: timedelta | None = None
-    """With `once`: give up when nothing could run for so long."""
+    """Give up when nothing could go on for so long; None: never."""
 
 
 class Conductor:
@@ -116,6 +118,7 @@ class Conductor:
             self.backlog.pause(target)
         async with asyncio.TaskGroup() as watching:
             watch = watching.create_task(self._watch(), name="watch")
+            tidy = watching.create_task(self._parts.housekeeping.run(), name="housekeeping")
             async with asyncio.TaskGroup() as relaying:
                 relay = relaying.create_task(self.relay.run(), name="relay")
                 await self._recover()
@@ -126,6 +129,7 @@ class Conductor:
                 await self._bring_views_in_line()
                 relay.cancel()
             watch.cancel()
+            tidy.cancel()
 
     async def _recover(self) -> None:
         """Bring back what an earlier daemon left: running ones to waiting, claims to intents."""
@@ -196,5 +200,5 @@ class Conductor:
             or self.backlog.breaker.is_open
             or self.relay.stalled_by is not None
             or self._parts.journal.lacks_room
-            or self._parts.source.blocked_by is not None
+            or bool(self._parts.source.problem)
         )

@@ -30,6 +30,8 @@ class Relay:
         self.position = feed.position()
         self.stalled_by: OSError | None = None
         """What keeps the views from being written now, if anything."""
+        self.parked_count = 0
+        """Entries that a view cannot take."""
         self._feed = feed
         self._projections = projections
         self._listeners = listeners
@@ -109,6 +111,7 @@ class Relay:
         )  # fmt: skip
         self.stalled_by = None
         await self._feed.park(entry, str(error))
+        self.parked_count += 1
 
     async def _retry_parked(self) -> None:
         for entry, _ in self._feed.parked():
@@ -117,6 +120,7 @@ class Relay:
             except DurabilityLost:
                 raise
             except OSError as error:
+                self.parked_count += 1
                 _log.error("entry %d is still set aside: %s", entry.seq, error)
             else:
                 await self._feed.unpark(entry.seq)

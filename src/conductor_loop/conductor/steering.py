@@ -10,7 +10,7 @@ import msgspec
 from conductor_loop.conductor.backlog import Backlog
 from conductor_loop.conductor.work import Work
 from conductor_loop.core.events import Admitted, Paused, Resumed, Skipped, SkipReason
-from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.core.intent import Intent, Target
 from conductor_loop.core.records import Entry, Record, waiting_intent
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
@@ -40,7 +40,7 @@ class Steering:
         catalog: Catalog,
         clock: Clock,
         new_id: Callable[[], str],
-        read: Callable[[bytes], Intent],
+        read: Callable[[bytes], Intent | Fault],
         backlog: Backlog,
         work: Work | None,
     ) -> None:
@@ -96,6 +96,8 @@ class Steering:
         """
         entry, body = self._retriable(intent_id)
         intent = self._read(body)
+        if isinstance(intent, Fault):
+            raise Refused(f"{intent_id} would be rejected: {intent.message}", hint=intent.hint)
         newest = self._catalog.newest(intent.target)
         if newest is not None and newest.intent_id != intent_id and not force:
             self._refuse_overtaken(intent_id, intent.target, newest.intent_id, newest.state)

@@ -25,7 +25,8 @@ from conductor_loop.core.records import Record
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, IllegalTransition, State, evolve
 
 Arrived = Admitted | Rejected | Quarantined | Duplicated
-Bindings = tuple[apsw.SQLiteValue, ...]
+SqlValue = None | int | float | bytes | str
+Bindings = tuple[SqlValue, ...]
 
 _INSERT_INTENT = """
 INSERT INTO intents (seq, id, name, digest, size, submitted_by, received_at, namespace, target,

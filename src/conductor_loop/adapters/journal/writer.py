@@ -53,7 +53,7 @@ class _Request:
 
 
 class SqliteJournal:
-    """`ports.Journal`, and the writing half of `ports.Feed`; `reader` is the rest."""
+    """`ports.Journal` and `ports.Feed`; `reader` is the `ports.Catalog`."""
 
     def __init__(self, connection: apsw.Connection, reader: JournalReader, clock: Clock) -> None:
         self.reader = reader
@@ -103,6 +103,18 @@ class SqliteJournal:
         """See `ports.Journal`."""
         await self.record([Record(intent_id, Started(attempt)) for intent_id, attempt in starts])
         return [(intent_id, self.reader.body(intent_id)) for intent_id, _ in starts]
+
+    def position(self) -> int:
+        """See `ports.Feed`."""
+        return self.reader.position()
+
+    def after(self, seq: int, limit: int) -> Sequence[Entry]:
+        """See `ports.Feed`."""
+        return self.reader.after(seq, limit)
+
+    def parked(self) -> Sequence[tuple[Entry, str]]:
+        """See `ports.Feed`."""
+        return self.reader.parked()
 
     async def committed(self, seq: int) -> None:
         """See `ports.Feed`."""

@@ -1,0 +1,69 @@
+"""Housekeeping: what is final and old enough goes, file, verdict and history together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
+from conductor_loop.ports import Catalog, Clock, Journal, Tidier
+
+_log = logging.getLogger("conductor_loop.housekeeping")
+_BATCH = 200
+_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """How long final intents are kept; zero means for ever. Age counts from the final event."""
+
+    succeeded: timedelta
+    unsuccessful: timedelta
+    interval: timedelta
+    """Between two rounds; zero means never."""
+
+
+class Housekeeping:
+    """Rounds of forgetting; unfinished intents and packages are never touched."""
+
+    def __init__(
+        self, journal: Journal, catalog: Catalog, tidier: Tidier, clock: Clock,
+        policy: RetentionPolicy,
+    ) -> None:  # fmt: skip
+        self._journal = journal
+        self._catalog = catalog
+        self._tidier = tidier
+        self._clock = clock
+        self._policy = policy
+
+    async def run(self) -> None:
+        """One round at once, then one per interval, for ever."""
+        if not self._policy.interval:
+            return
+        while True:
+            removed = await self.tidy()
+            if removed:
+                _log.info("forgot %d intents past their retention", removed)
+            await self._clock.sleep(self._policy.interval.total_seconds())
+
+    async def tidy(self) -> int:
+        """One round; returns how many intents were forgotten."""
+        done = FINAL - UNSUCCESSFUL
+        removed = await self._forget_older(self._policy.succeeded, done)
+        return removed + await self._forget_older(self._policy.unsuccessful, UNSUCCESSFUL)
+
+    async def _forget_older(self, age: timedelta, states: Collection[State]) -> int:
+        if not age:
+            return 0
+        cutoff, total = self._clock.now() - age, 0
+        while True:
+            due = self._catalog.final_before(cutoff, states, _BATCH)
+            removed = self._tidier.remove(due) if due else []
+            await self._journal.forget(removed)
+            total += len(removed)
+            # What could not be removed now stays, and is tried in the next round.
+            if len(due) < _BATCH or not removed:
+                return total
+            await self._clock.sleep(_PAUSE_SECONDS)
