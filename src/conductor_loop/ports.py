@@ -28,9 +28,8 @@ class Clock(Protocol):
 class Source(Protocol):
     """Where intents come from. Claiming is exclusive and durable before it returns."""
 
-    @property
-    def problem(self) -> str:
-        """What keeps files from being claimed at the moment, in words; empty when nothing does."""
+    blocked_by: OSError | None
+    """What keeps it from claiming anything at all for now, if anything."""
 
     async def take(self, room: int) -> Sequence[Arrival]:
         """Claim up to `room` complete files, oldest first; wait until there is at least one.

@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conductor_loop import __version__
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.control_socket import serve_control, user_name
-from conductor_loop.adapters.folder import FolderSettings, FolderSource
+from conductor_loop.adapters.folder import FolderSource
 from conductor_loop.adapters.folder_events import open_hints
+from conductor_loop.adapters.folder_watch import FolderSettings
 from conductor_loop.adapters.journal.database import to_microseconds
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.layout import Layout, open_layout
@@ -56,6 +58,9 @@ from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
+
+if TYPE_CHECKING:
+    from conductor_loop.adapters.porch import PorchSection
 
 _log = logging.getLogger("conductor_loop")
 BUILTIN = "builtin"
@@ -95,14 +100,15 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
     clock, rules, tally = SystemClock(), intake_rules(settings), Tally()
+    _require_porch(settings)
     async with contextlib.AsyncExitStack() as open_things:
         layout = open_things.enter_context(open_layout(settings.handoff, _state_dir(settings)))
         for note in layout.notes:
             _log.warning(note)
+        lock = open_things.enter_context(hold_lock(layout, clock.now()))
         publisher = await open_things.enter_async_context(
             _publisher(settings, layout, clock, rules)
         )
-        lock = open_things.enter_context(hold_lock(layout, clock.now()))
         journal = open_journal(Path(layout.state_path), clock)
         open_things.push_async_callback(journal.close)
         await _import_original(settings.handoff / ORIGINAL_STATE, journal)
@@ -187,6 +193,14 @@ async def _offline_journal(settings: Settings, clock: SystemClock) -> AsyncItera
         yield journal
 
 
+def _require_porch(settings: Settings) -> None:
+    """A porch that is missing stops the start before any folder is made."""
+    if settings.porch != BUILTIN:
+        from conductor_loop.adapters.porch import resolve_porch
+
+        resolve_porch(settings.porch)
+
+
 @asynccontextmanager
 async def _publisher(
     settings: Settings, layout: Layout, clock: SystemClock, rules: IntakeRules
@@ -200,8 +214,34 @@ async def _publisher(
         return
     from conductor_loop.adapters.porch import open_porch
 
-    async with open_porch(settings, layout) as porch:
+    _make_out(settings.out)
+    async with open_porch(_porch(settings, Path(layout.state_path)), layout.state, clock) as porch:
         yield porch
+
+
+def _make_out(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(
+            f"Failed to create output directory {out}: {error.strerror}",
+            hint="give -out a folder that the user that runs this may write to",
+            code="out_not_usable",
+        ) from error
+
+
+def _porch(settings: Settings, state: Path) -> PorchSection:
+    from conductor_loop.adapters.porch import PorchSection
+
+    return PorchSection(
+        porch=settings.porch,
+        out=settings.out,
+        state=state,
+        mode=settings.mode,
+        workers=settings.worker_count(),
+        grace=settings.grace,
+        environment={n: os.environ[n] for n in settings.child_env if n in os.environ},
+    )
 
 
 def _folder_settings(settings: Settings) -> FolderSettings:
@@ -267,7 +307,7 @@ def _checks(conductor: Conductor, source: FolderSource) -> list[Check]:
     parked = conductor.relay.parked_count
     return [
         Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
-        Check("handoff", not source.problem, source.problem),
+        Check("handoff", source.blocked_by is None, str(source.blocked_by or "")),
         Check("not-paused", not backlog.paused, "resume with: conductor-loop resume"),
         Check("porch", not breaker.is_open, "the environment fails, not the intents"),
         Check("views", stalled is None, str(stalled or "")),

@@ -200,5 +200,5 @@ class Conductor:
             or self.backlog.breaker.is_open
             or self.relay.stalled_by is not None
             or self._parts.journal.lacks_room
-            or bool(self._parts.source.problem)
+            or self._parts.source.blocked_by is not None
         )
