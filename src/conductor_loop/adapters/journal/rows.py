@@ -105,6 +105,8 @@ def add_record(
         _add_service_event(statements, event, at)
         return None
     if isinstance(event, Arrived):
+        if live is not None:
+            raise IllegalTransition(f"{type(event).__name__} for {record.intent_id}, known already")
         return _add_arrival(statements, record.intent_id, event, record.body, seq, at)
     if live is None:
         raise IllegalTransition(f"{type(event).__name__} for {record.intent_id}, not unfinished")

@@ -1,0 +1,354 @@
+"""The journal in memory: it passes the same contract suite as the one on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from conductor_loop.adapters.journal.reader import Pause
+from conductor_loop.core.events import (
+    Admitted,
+    BreakerClosed,
+    BreakerOpened,
+    Duplicated,
+    HandedBack,
+    IntentEvent,
+    Paused,
+    Quarantined,
+    Receipt,
+    Rejected,
+    Resumed,
+    RetryScheduled,
+    Started,
+)
+from conductor_loop.core.faults import NoRoom
+from conductor_loop.core.intent import Target
+from conductor_loop.core.records import Entry, Known, Record, Summary, Unfinished
+from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State, evolve
+from conductor_loop.ports import Clock
+
+_Arrived = Admitted | Rejected | Quarantined | Duplicated
+_Service = Paused | Resumed | BreakerOpened | BreakerClosed
+_NEVER_RUN = frozenset({State.REJECTED, State.QUARANTINED, State.DUPLICATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One intent as the fake keeps it."""
+
+    intent_id: str
+    seq: int
+    receipt: Receipt
+    target: Target
+    state: State
+    final_at: datetime | None
+    body: bytes | None
+    priority: int = 0
+    timeout: timedelta | None = None
+    correlation_id: str = ""
+    retry_of: str | None = None
+    runs: int = 0
+    failures: int = 0
+    crashes: int = 0
+    not_before: datetime | None = None
+    filed: str | None = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a fake journal keeps when it is closed and opened again."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    last_seq: int = 0
+    position: int = 0
+    parked: dict[int, str] = field(default_factory=dict)
+    pauses: dict[str, Pause] = field(default_factory=dict)
+    imported: set[tuple[bytes, str]] = field(default_factory=set)
+
+
+class FakeJournal:
+    """`ports.Journal`, `ports.Feed`, `ports.Catalog`, and what retention and commands ask."""
+
+    def __init__(self, memory: Memory, clock: Clock) -> None:
+        self._memory = memory
+        self._clock = clock
+        self._room = asyncio.Event()
+        self._room.set()
+        self._abandoned = False
+        self._news = asyncio.Condition()
+
+    # Writing.
+
+    @property
+    def lacks_room(self) -> bool:
+        return not self._room.is_set()
+
+    def fill(self) -> None:
+        """Let there be no room from now on."""
+        self._room.clear()
+
+    def make_room(self) -> None:
+        """Let there be room again."""
+        self._room.set()
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        self._room.set()
+
+    async def record(self, records: Sequence[Record]) -> Sequence[int]:
+        # As on disk: what was asked for happens, also when the caller does not wait for it.
+        return await asyncio.shield(asyncio.ensure_future(self._record(records)))
+
+    async def _record(self, records: Sequence[Record]) -> Sequence[int]:
+        await self._commit()
+        rows, at = dict(self._memory.rows), self._clock.now()
+        # A record that cannot be leaves here with an exception, and nothing has changed yet.
+        entries = [
+            _add(rows, record, seq, at)
+            for seq, record in enumerate(records, self._memory.last_seq + 1)
+        ]
+        self._memory.rows = rows
+        for entry in entries:
+            self._keep(entry)
+        async with self._news:
+            self._news.notify_all()
+        return [entry.seq for entry in entries]
+
+    async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
+        await self.record([Record(intent_id, Started(attempt)) for intent_id, attempt in starts])
+        return [(intent_id, self.body(intent_id)) for intent_id, _ in starts]
+
+    async def advance(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
+        await self._commit()
+        self._memory.position = seq
+        for intent_id, place in filed:
+            self._memory.rows[intent_id] = replace(self._memory.rows[intent_id], filed=place)
+
+    async def park(self, entry: Entry, why: str) -> None:
+        await self._commit()
+        self._memory.parked[entry.seq] = why
+        self._memory.position = entry.seq
+
+    async def unpark(self, seq: int) -> None:
+        await self._commit()
+        self._memory.parked.pop(seq, None)
+
+    async def forget(self, intent_ids: Sequence[str]) -> None:
+        await self._commit()
+        self._memory.entries = [e for e in self._memory.entries if e.intent_id not in intent_ids]
+        for intent_id in intent_ids:
+            self._memory.rows.pop(intent_id, None)
+
+    async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
+        await self._commit()
+        self._memory.imported |= {(name, digest) for name, digest, _ in rows}
+
+    # The feed.
+
+    def position(self) -> int:
+        return self._memory.position
+
+    def after(self, seq: int, limit: int) -> Sequence[Entry]:
+        entries = self._memory.entries
+        start = bisect_right(entries, seq, key=lambda entry: entry.seq)
+        return entries[start : start + limit]
+
+    async def committed(self, seq: int) -> None:
+        async with self._news:
+            await self._news.wait_for(lambda: self._memory.last_seq > seq)
+
+    def parked(self) -> Sequence[tuple[Entry, str]]:
+        parked = self._memory.parked
+        return [(e, parked[e.seq]) for e in self._memory.entries if e.seq in parked]
+
+    # The catalog.
+
+    def last_seq(self) -> int:
+        return self._memory.last_seq
+
+    def newest(self, target: Target) -> Known | None:
+        admitted = [r for r in self._rows() if r.target == target and r.state not in _NEVER_RUN]
+        if not admitted:
+            return None
+        last = admitted[-1]
+        return Known(last.intent_id, last.receipt.name, last.receipt.digest, last.state)
+
+    def imported(self, name: bytes, digest: str) -> bool:
+        return (name, digest) in self._memory.imported
+
+    def state(self, intent_id: str) -> State:
+        row = self._memory.rows.get(intent_id)
+        return State.NEW if row is None else row.state
+
+    def body(self, intent_id: str) -> bytes:
+        row = self._memory.rows.get(intent_id)
+        if row is None or row.body is None:
+            raise KeyError(intent_id)
+        return row.body
+
+    def unfinished(self) -> Sequence[Unfinished]:
+        return [_unfinished(row) for row in self._rows() if row.final_at is None]
+
+    def known_ids(self, ids: Collection[str]) -> set[str]:
+        return set(ids) & self._memory.rows.keys()
+
+    def history(self, intent_id: str) -> Sequence[Entry]:
+        return [entry for entry in self._memory.entries if entry.intent_id == intent_id]
+
+    def predecessor(self, name: bytes, intent_id: str) -> str | None:
+        seq = self._memory.rows[intent_id].seq
+        return next((r.intent_id for r in self._judged(name)[::-1] if r.seq < seq), None)
+
+    def successor(self, name: bytes, intent_id: str) -> str | None:
+        seq = self._memory.rows[intent_id].seq
+        return next((r.intent_id for r in self._judged(name) if r.seq > seq), None)
+
+    # What commands and retention ask.
+
+    def counts(self) -> dict[State, int]:
+        states = [row.state for row in self._rows()]
+        return {state: states.count(state) for state in set(states)}
+
+    def pauses(self) -> Sequence[Pause]:
+        return [pause for _, pause in sorted(self._memory.pauses.items())]
+
+    def summary(self, intent_id: str) -> Summary | None:
+        row = self._memory.rows.get(intent_id)
+        return None if row is None else _summary(row)
+
+    def was_retried(self, intent_id: str) -> bool:
+        return any(row.retry_of == intent_id for row in self._rows())
+
+    def final_before(
+        self, cutoff: datetime, states: Collection[State], limit: int
+    ) -> Sequence[Summary]:
+        old = [
+            row
+            for row in self._rows()
+            if row.final_at is not None and row.final_at < cutoff and row.state in states
+            if row.filed is not None and not self._is_newest_admitted(row)
+        ]
+        return [_summary(row) for row in sorted(old, key=lambda r: r.final_at or cutoff)][:limit]
+
+    async def _commit(self) -> None:
+        await asyncio.sleep(0)
+        await self._room.wait()
+        if self._abandoned:
+            raise NoRoom("the fake has no room")
+
+    def _keep(self, entry: Entry) -> None:
+        self._memory.entries.append(entry)
+        self._memory.last_seq = entry.seq
+        match entry.event:
+            case Paused(by, why, target):
+                self._memory.pauses[target] = Pause(target, by, why, entry.at)
+            case Resumed(target=target):
+                self._memory.pauses.pop(target, None)
+
+    def _rows(self) -> Iterator[Row]:
+        return iter(self._memory.rows.values())
+
+    def _judged(self, name: bytes) -> list[Row]:
+        rows = [r for r in self._rows() if r.receipt.name == name]
+        return [row for row in rows if row.state is not State.DUPLICATE]
+
+    def _is_newest_admitted(self, row: Row) -> bool:
+        newest = self.newest(row.target)
+        return newest is not None and newest.intent_id == row.intent_id
+
+
+def _add(rows: dict[str, Row], record: Record, seq: int, at: datetime) -> Entry:
+    """Evolve the intent of a record in `rows`; return what the feed will say."""
+    event, intent_id = record.event, record.intent_id
+    if isinstance(event, _Service):
+        return Entry(seq, at, event)
+    assert intent_id is not None
+    before = rows.get(intent_id)
+    state = evolve(before.state if before else State.NEW, event)
+    row = _evolved(before, event, state) if before else _arrived(record, state, seq)
+    if state in FINAL:
+        kept = row.body if state in UNSUCCESSFUL else None
+        row = replace(row, final_at=at, body=kept)
+    rows[intent_id] = row
+    return Entry(
+        seq, at, event, intent_id, row.receipt, row.target, row.correlation_id, row.retry_of
+    )
+
+
+def _arrived(record: Record, state: State, seq: int) -> Row:
+    event = record.event
+    assert isinstance(event, _Arrived)
+    assert record.intent_id is not None
+    row = Row(record.intent_id, seq, event.receipt, Target("", ""), state, None, record.body)
+    if isinstance(event, Quarantined):
+        return row
+    row = replace(
+        row,
+        target=Target(event.namespace, event.target),
+        correlation_id=event.correlation_id,
+    )
+    if isinstance(event, Admitted):
+        row = replace(row, priority=event.priority, timeout=event.timeout, retry_of=event.retry_of)
+    return row
+
+
+def _evolved(before: Row, event: IntentEvent, state: State) -> Row:
+    not_before = None
+    if state in FINAL:
+        not_before = before.not_before
+    elif isinstance(event, RetryScheduled | HandedBack):
+        not_before = event.not_before
+    row = replace(before, state=state, not_before=not_before)
+    match event:
+        case Started(attempt):
+            return replace(row, runs=attempt)
+        case RetryScheduled():
+            return replace(row, failures=row.failures + 1)
+        case HandedBack(cause="daemon_ended"):
+            return replace(row, crashes=row.crashes + 1)
+        case _:
+            return row
+
+
+def _unfinished(row: Row) -> Unfinished:
+    return Unfinished(
+        intent_id=row.intent_id,
+        seq=row.seq,
+        name=row.receipt.name,
+        target=row.target,
+        priority=row.priority,
+        received_at=row.receipt.received_at,
+        state=row.state,
+        runs=row.runs,
+        failures=row.failures,
+        crashes=row.crashes,
+        timeout=row.timeout,
+        not_before=row.not_before,
+    )
+
+
+def _summary(row: Row) -> Summary:
+    return Summary(
+        intent_id=row.intent_id,
+        seq=row.seq,
+        name=row.receipt.name,
+        digest=row.receipt.digest,
+        size=row.receipt.size,
+        target=row.target,
+        priority=row.priority,
+        state=row.state,
+        received_at=row.receipt.received_at,
+        final_at=row.final_at,
+        runs=row.runs,
+        failures=row.failures,
+        crashes=row.crashes,
+        not_before=row.not_before,
+        correlation_id=row.correlation_id,
+        submitted_by=row.receipt.submitted_by,
+        retry_of=row.retry_of,
+        filed=row.filed,
+    )
