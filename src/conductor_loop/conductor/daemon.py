@@ -77,7 +77,6 @@ class Conductor:
         self.backlog = Backlog(
             parts.journal, parts.clock, Breaker(policies.breaker), policies.waiting
         )
-        self.relay = Relay(parts.feed, parts.projections, parts.listeners, parts.clock)
         self.intake = Intake(
             parts.source, parts.journal, parts.catalog, self.backlog, policies.intake
         )
@@ -88,6 +87,9 @@ class Conductor:
             parts.clock,
             policies.work,
             parts.jitter,
+        )
+        self.relay = Relay(
+            parts.feed, parts.projections, parts.listeners, parts.clock, lambda: self.work.is_busy
         )
         self.steering = Steering(
             parts.journal,

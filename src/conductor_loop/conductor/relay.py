@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from conductor_loop import disk
 from conductor_loop.core.faults import DurabilityLost
@@ -13,6 +13,8 @@ from conductor_loop.ports import Clock, Feed, Listener, Projection
 
 _log = logging.getLogger("conductor_loop.relay")
 _BATCH = 256
+_GATHER_SECONDS = 0.02
+"""While more is about to happen, entries gather this long: the syncs of a batch serve them all."""
 _TRIES = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
 
@@ -26,6 +28,7 @@ class Relay:
         projections: Sequence[Projection],
         listeners: Sequence[Listener],
         clock: Clock,
+        is_busy: Callable[[], bool],
     ) -> None:
         self.position = feed.position()
         self.stalled_by: OSError | None = None
@@ -36,6 +39,7 @@ class Relay:
         self._projections = projections
         self._listeners = listeners
         self._clock = clock
+        self._is_busy = is_busy
         self._advances: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
 
@@ -46,6 +50,8 @@ class Relay:
             entries = self._feed.after(self.position, _BATCH)
             if entries:
                 await self._relay(entries)
+                if self._is_busy():
+                    await self._clock.sleep(_GATHER_SECONDS)
             else:
                 await self._feed.committed(self.position)
 

@@ -27,6 +27,9 @@ from conductor_loop.ports import Clock, Journal, Publisher
 _log = logging.getLogger("conductor_loop.work")
 _AHEAD = 16
 _SHORT_RUN = timedelta(milliseconds=20)
+_REFILL_BELOW = 8
+_SETTLE_SECONDS = 0.01
+"""While other attempts are in flight, outcomes gather this long: one sync serves them all."""
 _WATCH_SECONDS = 1.0
 
 
@@ -73,6 +76,11 @@ class Work:
             await self._drained()
             settler.cancel()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether attempts are in flight, so that more is about to happen."""
+        return self._publishing > 0
+
     def finish(self) -> None:
         """Start nothing more; `run` returns when what runs has ended."""
         self._stopping = True
@@ -107,6 +115,8 @@ class Work:
 
     def _take_starts(self) -> list[Unfinished]:
         starts: list[Unfinished] = []
+        if self._publishing > self._policy.workers + _REFILL_BELOW:
+            return starts
         while self._publishing + len(starts) < self._places(starts):
             item = self._backlog.take()
             if item is None:
@@ -173,6 +183,8 @@ class Work:
         while True:
             await self._settle_bell.wait()
             while self._outcomes:
+                if self._publishing:
+                    await self._clock.sleep(_SETTLE_SECONDS)
                 batch, self._outcomes = self._outcomes, []
                 await self._settle(batch)
 

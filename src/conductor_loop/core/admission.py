@@ -80,7 +80,7 @@ def _admitted(arrival: Arrival, intent: Intent) -> Admitted:
 
 def _special(what: str) -> Fault:
     return Fault(
-        f"special_{what}",
+        f"special_{what.lower().replace(' ', '_')}",
         f"not a regular file but a {what}; it was never opened",
         "hand over a regular file: write it under another name, then rename it to intent-*.json",
     )
