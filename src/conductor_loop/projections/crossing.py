@@ -19,13 +19,15 @@ def bring_over(source: int, path: bytes, folder: int, arrived: bytes) -> None:
     """Move `path` below `source` to `arrived` in `folder`, durably; both names are ours alone.
 
     The caller gives it its final name afterwards. Begins anew over what a crash left; what had
-    already arrived whole is kept. Raises OSError and DurabilityLost.
+    already arrived whole is kept. FileNotFoundError: it is in neither place. Raises
+    DurabilityLost, too.
     """
     if not exists(folder, arrived):
         _copy(source, path, folder, arrived)
-    os.unlink(path, dir_fd=source)
-    # Otherwise a power cut could bring the source back after its copy got its final name.
-    _sync_parent(source, path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path, dir_fd=source)
+        # Else a power cut could bring the source back after its copy got its final name.
+        _sync_parent(source, path)
 
 
 def _copy(source: int, path: bytes, folder: int, arrived: bytes) -> None:
