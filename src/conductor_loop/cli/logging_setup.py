@@ -121,11 +121,16 @@ class TextLines(_Lines):
         return "\n".join([line, *("    | " + legible_line(one) for one in _trace_lines(error))])
 
 
-class StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic in stubs alone
-    """Standard error; when nobody reads it any more, the daemon goes on."""
+class StandardError(logging.Handler):
+    """Standard error, whatever stands for it; when nobody reads it, the daemon goes on."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
-        """Drop a line that cannot be written."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):  # its reader is gone, or it is closed
+            pass
 
     def __repr__(self) -> str:
         return "the lines above"

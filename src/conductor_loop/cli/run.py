@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from conductor_loop.cli.flags import add_settings
 from conductor_loop.cli.logging_setup import configure_logging
+from conductor_loop.cli.progress import progress_bar
+from conductor_loop.cli.terminal import print_error, print_line
+from conductor_loop.core.durations import format_duration
 from conductor_loop.settings import Settings
 from conductor_loop.settings.model import OPTIONS
+
+if TYPE_CHECKING:
+    from conductor_loop.wiring import Report
 
 NAME = "run"
 HELP = (
@@ -22,6 +31,7 @@ conductor-loop -porch builtin -mode structured   # without an external porch
 conductor-loop -handoff /data/in -out /data/out -once
 conductor-loop -config /etc/conductor/conductor.toml -log-level debug
 """
+_GAVE_UP, _NOT_ALL_SUCCEEDED = 1, 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +42,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  settings hold all
-    """Start the log, then everything else."""
+    """Start the log, then everything else; with -once, sum up."""
     configure_logging(settings)
-    log = logging.getLogger(__name__)
     for warning in settings.warnings:
-        log.warning(warning)
+        logging.getLogger(__name__).warning(warning)
     from conductor_loop import wiring
 
-    return wiring.run(settings)
+    if not settings.once:
+        wiring.run(settings)
+        return 0
+    start = time.monotonic()
+    with progress_bar(settings.handoff) as listeners:
+        report = wiring.run(settings, listeners)
+    return _summed_up(report, timedelta(seconds=round(time.monotonic() - start, 3)))
+
+
+def _summed_up(report: Report, took: timedelta) -> int:
+    print_line(f"{report.tally.describe()} in {format_duration(took)}")
+    if report.gave_up:
+        print_error(
+            f"gave up, {report.unfinished} intents are kept for the next start",
+            "the environment failed for longer than -timeout: see the log, mend it, start again",
+        )
+        return _GAVE_UP
+    # Stopped by a signal before the end: nothing is known of what is left.
+    if report.unfinished or not report.tally.has_unsuccessful:
+        return 0
+    print_error("not all succeeded", "conductor-loop list -failed shows which, why NAME tells why")
+    return _NOT_ALL_SUCCEEDED

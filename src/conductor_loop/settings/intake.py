@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conductor_loop.adapters.schema import compile_schema, load_schema
-from conductor_loop.core.field_rules import SYSTEM_NAMESPACES
+from conductor_loop.core.contract import SYSTEM_NAMESPACES
 from conductor_loop.core.reading import IntakeRules
 from conductor_loop.settings.model import Settings
 
