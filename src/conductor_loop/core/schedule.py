@@ -13,6 +13,8 @@ from conductor_loop.core.records import Unfinished
 _SECONDS_PER_PRIORITY = 60.0
 """Waiting a minute counts as much as one step of priority, so nothing starves."""
 
+_Ticket = tuple[float, int, Target]
+
 
 @dataclass(slots=True)
 class _Lane:
@@ -24,7 +26,8 @@ class _Lane:
     ready_at: float = 0.0
     """When its head may run, on the steady clock: its backoff blocks the whole lane."""
     running: str | None = None
-    has_ticket: bool = False
+    ticket: _Ticket | None = None
+    """Its place among the targets that may run now; any other one of it in there is void."""
 
     def append(self, item: Unfinished) -> bool:
         """Add at the end; tell whether the lane became more urgent."""
@@ -52,7 +55,7 @@ class Schedule:
 
     def __init__(self) -> None:
         self._lanes: dict[Target, _Lane] = {}
-        self._tickets: list[tuple[float, int, Target]] = []
+        self._tickets: list[_Ticket] = []
         self._sleeping: list[tuple[float, Target]] = []
         self._paused: set[Target] = set()
         self._size = 0
@@ -69,8 +72,7 @@ class Schedule:
         more_urgent = lane.append(item)
         self._size += 1
         if more_urgent:
-            # An older ticket of the lane, if any, is worth nothing once this one is taken.
-            lane.has_ticket = False
+            lane.ticket = None
         self._offer(item.target, lane)
 
     def take(self, now: float, *, avoid: Target | None = None) -> Unfinished | None:
@@ -79,14 +81,14 @@ class Schedule:
         With `avoid`, another target's intent if there is one.
         """
         self._wake(now)
-        shunned: list[tuple[float, int, Target]] = []
+        shunned: list[_Ticket] = []
         chosen: Unfinished | None = None
         while self._tickets and chosen is None:
             ticket = heappop(self._tickets)
             lane = self._lanes.get(ticket[2])
-            if lane is None or not lane.has_ticket or ticket[2] in self._paused:
-                self._withdraw(lane)
-            elif ticket[2] == avoid:
+            if lane is None or lane.ticket != ticket:
+                continue
+            if ticket[2] == avoid:
                 shunned.append(ticket)
             else:
                 chosen = self._start(lane)
@@ -126,6 +128,7 @@ class Schedule:
         lane.urgencies.clear()
         for item in kept:
             lane.append(item)
+        lane.ticket = None
         self._size -= 1
         self._offer(target, lane)
         return True
@@ -133,6 +136,9 @@ class Schedule:
     def pause(self, target: Target) -> None:
         """Start nothing of this target until resumed."""
         self._paused.add(target)
+        lane = self._lanes.get(target)
+        if lane is not None:
+            lane.ticket = None
 
     def resume(self, target: Target) -> None:
         """Let a target run again."""
@@ -153,20 +159,15 @@ class Schedule:
         """When the next backoff ends, if any."""
         return self._sleeping[0][0] if self._sleeping else None
 
-    def has_ready(self, now: float) -> bool:
-        """Whether `take` might give something."""
-        self._wake(now)
-        return bool(self._tickets)
-
     def _start(self, lane: _Lane) -> Unfinished:
         item = lane.pop()
         lane.running = item.intent_id
-        lane.has_ticket = False
+        lane.ticket = None
         self._size -= 1
         return item
 
     def _offer(self, target: Target, lane: _Lane) -> None:
-        if lane.running is not None or lane.has_ticket:
+        if lane.running is not None or lane.ticket is not None:
             return
         if not lane.waiting:
             del self._lanes[target]
@@ -176,10 +177,10 @@ class Schedule:
         if lane.ready_at > 0.0:
             heappush(self._sleeping, (lane.ready_at, target))
             return
-        lane.has_ticket = True
         # The lane counts as much as its most urgent intent: a critical one waiting behind an
         # ordinary head pulls that head forward.
-        heappush(self._tickets, (lane.urgencies[0], lane.waiting[0].seq, target))
+        lane.ticket = (lane.urgencies[0], lane.waiting[0].seq, target)
+        heappush(self._tickets, lane.ticket)
 
     def _wake(self, now: float) -> None:
         while self._sleeping and self._sleeping[0][0] <= now:
@@ -188,11 +189,6 @@ class Schedule:
             if lane is not None and lane.ready_at == ready_at:
                 lane.ready_at = 0.0
                 self._offer(target, lane)
-
-    @staticmethod
-    def _withdraw(lane: _Lane | None) -> None:
-        if lane is not None:
-            lane.has_ticket = False
 
 
 def _rank(item: Unfinished) -> float:
