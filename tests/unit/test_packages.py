@@ -209,18 +209,6 @@ def test_a_constraint_names_the_kptfile_but_not_the_folder() -> None:
     assert yaml.safe_load(made.files["Kptfile"])["metadata"]["name"] == "my-pkg"
 
 
-@pytest.mark.parametrize("name", ["../x", "Upper", "a b", "-a", "a-", "a..b", "x" * 254, "a\nb: c"])
-def test_a_package_name_that_kubernetes_refuses_is_a_fault(name: str) -> None:
-    intent = Intent(
-        IntentType.SCALING, SCALING.target, 3, constraints=Constraints(kpt_package_name=name)
-    )
-    refused = fault(intent, Mode.STRUCTURED)
-    assert (refused.code, refused.pointer) == (
-        "package_name_invalid",
-        "/constraints/kpt_package_name",
-    )
-
-
 def test_a_configuration_intent_is_refused_in_words() -> None:
     intent = Intent(IntentType.CONFIGURATION, SCALING.target, 3)
     assert fault(intent).code == "configuration_has_no_payload"
@@ -306,12 +294,6 @@ def test_two_targets_never_share_the_name_of_a_package_variant() -> None:
             Constraints(porch_repository="a/b"),
             "porch_name_invalid",
             "/constraints/porch_repository",
-        ),
-        (
-            NephioContext("", "edge", "bp"),
-            Constraints(kpt_package_name="A"),
-            "package_name_invalid",
-            "/constraints/kpt_package_name",
         ),
     ],
 )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from conductor_loop.core.hidden import (
+    BIDI_CONTROLS,
+    CONTROLS,
+    SURROGATES,
+    TAGS,
+    WITHOUT_WIDTH,
+)
 from conductor_loop.core.intent import Intent
 
 README = "README.md"
 
 _BACKTICKS = re.compile("`+")
-# Controls, bidirectional marks, zero-width and tag characters: a fixed list rather than Unicode's
-# own tables, which grow with every Python and would change the bytes.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff]"
-)
+# A fixed list rather than Unicode's own tables, which grow with Python and would change the bytes.
+_UNSEEN = re.compile(f"[\t\n{CONTROLS}{SURROGATES}{BIDI_CONTROLS}{WITHOUT_WIDTH}{TAGS}]")
 _FOOTER = (
     "Conductor Loop writes this folder and replaces it as a whole; change the intent, not the files"
 )

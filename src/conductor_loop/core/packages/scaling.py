@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Intent
 from conductor_loop.core.packages.kptfile import KPTFILE, LOCAL_ONLY, kptfile, package_name
 from conductor_loop.core.packages.package import Mode
@@ -13,15 +12,12 @@ PATCH = "scaling-patch.yaml"
 COMPONENT = "kustomization.yaml"
 
 
-def scaling_files(intent: Intent, mode: Mode) -> dict[str, bytes] | Fault:
+def scaling_files(intent: Intent, mode: Mode) -> dict[str, bytes]:
     """Write the files that bring a Deployment to its replicas."""
     if mode is Mode.DIRECT:
         return {PATCH: _bare_patch(intent)}
-    name = package_name(intent)
-    if isinstance(name, Fault):
-        return name
     return {
-        KPTFILE: kptfile(name, _summary(intent), "scaling"),
+        KPTFILE: kptfile(package_name(intent), _summary(intent), "scaling"),
         README: _readme(intent),
         COMPONENT: _component(intent),
         PATCH: _local_patch(intent),

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 
+from conductor_loop.core.contract import is_subdomain
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Intent, Target
-from conductor_loop.core.packages.kptfile import KPTFILE, is_subdomain, kptfile, package_name
+from conductor_loop.core.packages.kptfile import KPTFILE, kptfile, package_name
 from conductor_loop.core.packages.package import Mode
 from conductor_loop.core.packages.readme import README, code_span, readme
 from conductor_loop.core.packages.yaml import Word, emit
@@ -45,14 +46,15 @@ def variant_files(intent: Intent, mode: Mode) -> dict[str, bytes] | Fault:
     fault = _fault(intent)
     if fault is not None:
         return fault
-    name = package_name(intent)
-    if isinstance(name, Fault):
-        return name
-    files = {VARIANT: _variant(intent, name)}
+    variant = {VARIANT: _variant(intent)}
     if mode is Mode.DIRECT:
-        return files
+        return variant
     summary = f"Deploys {intent.target} as a variant of a blueprint"
-    return {KPTFILE: kptfile(name, summary, "deployment"), README: _readme(intent), **files}
+    return {
+        KPTFILE: kptfile(package_name(intent), summary, "deployment"),
+        README: _readme(intent),
+        **variant,
+    }
 
 
 def _fault(intent: Intent) -> Fault | None:
@@ -85,7 +87,7 @@ def _repository(intent: Intent) -> str:
     return intent.constraints.porch_repository or DEFAULT_REPOSITORY
 
 
-def _variant(intent: Intent, package: str) -> bytes:
+def _variant(intent: Intent) -> bytes:
     context = intent.nephio_context
     return emit(
         {
@@ -98,7 +100,7 @@ def _variant(intent: Intent, package: str) -> bytes:
                     "package": context.blueprint_name,
                     "workspaceName": context.package_revision or _DEFAULT_WORKSPACE,
                 },
-                "downstream": {"repo": context.workload_cluster, "package": package},
+                "downstream": {"repo": context.workload_cluster, "package": package_name(intent)},
                 # Neither takes over a package that was there nor takes one down with this object.
                 "adoptionPolicy": Word("adoptNone"),
                 "deletionPolicy": Word("orphan"),

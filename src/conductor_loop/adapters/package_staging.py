@@ -1,0 +1,261 @@
+"""Where packages are put together before they are seen: a private folder on OUT's file system.
+
+    STAGING/staged/NS/TARGET   the next package; after the exchange with OUT, the one before
+    STAGING/written/NS/TARGET  what was last put there: a line `SHA-256  FILE` for each file
+    STAGING/edited/NS/TARGET   the last folder edited by hand that a package took the place of
+
+What a crash leaves in `staged` is written over by the target's next package. Writing the folder
+before last anew, rather than making and removing one each time, saves most of the work.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+
+from conductor_loop import disk
+from conductor_loop.core.faults import CannotStart
+
+FOLDER_MODE, FILE_MODE = 0o755, 0o644
+"""What the original documents; set outright, whatever the umask is."""
+_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+_PROBE = b".conductor-loop-probe"  # starts with a dot, so it is no namespace
+# A record has a line of at most 350 bytes for each of a package's few files.
+_LONGEST_RECORD = 1 << 14
+
+
+@contextmanager
+def closing(handle: int) -> Iterator[int]:
+    """Close an open file or folder at the end of a block."""
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def open_staging(out: str, choices: Sequence[str]) -> Staging:
+    """Open the first of these folders from which a rename reaches OUT, making it if need be.
+
+    A mount point, a bind mount or a sandbox in between lets renames fail with EXDEV, so a folder
+    is renamed there and removed rather than device numbers compared. Raises CannotStart when none
+    will do.
+    """
+    why: list[str] = []
+    with closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as destination:
+        for path in choices:
+            try:
+                return _reaching(path, destination)
+            except OSError as error:
+                why.append(f"{path}: {error.strerror}")
+    raise CannotStart(
+        f"no folder from which a package can be renamed into {out} ({'; '.join(why)})",
+        hint="make one of them writable, or put -state-dir on the file system of -out",
+        code="out_no_staging",
+    )
+
+
+def _reaching(path: str, destination: int) -> Staging:
+    staging = Staging(path)
+    try:
+        staging.probe(destination)
+    except BaseException:
+        staging.close()
+        raise
+    return staging
+
+
+class Staging:
+    """The folder, open. Raises OSError wherever the file system refuses."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with suppress(FileExistsError):
+            os.mkdir(path, _PRIVATE_FOLDER)
+        with ExitStack() as opened:
+            self._root = opened.enter_context(closing(disk.open_folder(path)))
+            self._staged = opened.enter_context(closing(_subfolder(self._root, "staged")))
+            self._written = opened.enter_context(closing(_subfolder(self._root, "written")))
+            with suppress(FileExistsError):
+                os.close(disk.write_new(self._root, b".gitignore", b"*\n", FILE_MODE))
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._opened.close()
+
+    def probe(self, destination: int) -> None:
+        """Rename a folder from here to there, and remove it. Raises OSError if that fails."""
+        with suppress(FileExistsError):
+            os.mkdir(_PROBE, dir_fd=self._root)
+        with suppress(FileNotFoundError):  # another process that starts has taken it
+            os.rename(_PROBE, _PROBE, src_dir_fd=self._root, dst_dir_fd=destination)
+            os.rmdir(_PROBE, dir_fd=destination)
+
+    @contextmanager
+    def stage(
+        self, folder: tuple[str, str], files: Mapping[str, bytes], unsynced: Callable[[int], None]
+    ) -> Iterator[int]:
+        """Write a package; yields the open folder in which it stands under its target's name.
+
+        `unsynced` is called with every file and folder of it while open. Other processes wait
+        for the end of the block if they have a package of that namespace.
+        """
+        with closing(_subfolder(self._staged, folder[0])) as namespace:
+            fcntl.flock(namespace, fcntl.LOCK_EX)
+            try:
+                _write_folder(namespace, folder[1], files, unsynced)
+            except BaseException:
+                with suppress(OSError):
+                    remove_tree(namespace, folder[1])
+                raise
+            yield namespace
+
+    def edited_path(self, folder: tuple[str, str]) -> str:
+        """Where an edited folder is kept."""
+        return os.path.join(self.path, "edited", *folder)
+
+    @contextmanager
+    def keep_edited(self, namespace: int, folder: tuple[str, str]) -> Iterator[int]:
+        """Move a staged folder to where the edited one that it replaces is to be kept.
+
+        The exchange with OUT then keeps the edited folder in the same step. Yields the open
+        folder in which the staged one now stands under its target's name.
+        """
+        target = folder[1]
+        with (
+            closing(_subfolder(self._root, "edited")) as edited,
+            closing(_subfolder(edited, folder[0])) as kept,
+        ):
+            with suppress(FileNotFoundError):
+                remove_tree(kept, target)
+            os.rename(target, target, src_dir_fd=namespace, dst_dir_fd=kept)
+            yield kept
+
+    def last_written(self, folder: tuple[str, str]) -> dict[str, str] | None:
+        """What was last put into a folder of OUT: digests by file name."""
+        try:
+            handle = os.open("/".join(folder), os.O_RDONLY, dir_fd=self._written)
+        except FileNotFoundError:
+            return None
+        with closing(handle):
+            lines = os.read(handle, _LONGEST_RECORD).decode(errors="replace").splitlines()
+        pairs = (line.partition("  ") for line in lines)
+        return {name: digest for digest, _, name in pairs} or None
+
+    def remember(self, folder: tuple[str, str], digests: Mapping[str, str]) -> None:
+        """Note what a folder of OUT holds now.
+
+        Never synced on its own: all that comes of a lost note is that a folder of ours is taken
+        for one that somebody else made.
+        """
+        record = "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
+        path, flags = "/".join(folder), os.O_WRONLY | os.O_CREAT
+        try:
+            handle = os.open(path, flags, _PRIVATE_FILE, dir_fd=self._written)
+        except FileNotFoundError:
+            os.close(_subfolder(self._written, folder[0]))
+            handle = os.open(path, flags, _PRIVATE_FILE, dir_fd=self._written)
+        with closing(handle):
+            _overwrite(handle, record)
+
+
+def remove_tree(parent: int, name: str) -> None:
+    """Remove a folder and all that is in it, following no symlink."""
+    import shutil  # costs more to import than all of this module, and is rarely needed
+
+    shutil.rmtree(name, dir_fd=parent)
+
+
+def _write_folder(
+    parent: int, name: str, files: Mapping[str, bytes], unsynced: Callable[[int], None]
+) -> None:
+    is_new = _make(parent, name)
+    with closing(disk.open_folder(name, inside=parent)) as folder:
+        if not is_new:
+            for other in set(os.listdir(folder)).difference(files):
+                _remove(folder, other)
+        for file, content in files.items():
+            with closing(_written_file(folder, file, content, is_new)) as handle:
+                os.fchmod(handle, FILE_MODE)
+                unsynced(handle)
+        os.fchmod(folder, FOLDER_MODE)
+        unsynced(folder)
+
+
+def _written_file(folder: int, name: str, content: bytes, is_new: bool) -> int:
+    handle = None if is_new else _open_alone(folder, name)
+    if handle is None:
+        return disk.write_new(folder, name.encode(), content, FILE_MODE)
+    try:
+        _overwrite(handle, content)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _overwrite(handle: int, content: bytes) -> None:
+    # Not emptied first: ext4 would then start to write the file out when it is closed
+    # (auto_da_alloc, ext4(5)).
+    done = 0
+    while done < len(content):
+        done += os.pwrite(handle, content[done:], done)
+    if os.fstat(handle).st_size != done:
+        os.ftruncate(handle, done)
+
+
+def _open_alone(folder: int, name: str) -> int | None:
+    """Open a file of an earlier package to be written over, unless anybody else would see that.
+
+    Else, as where nothing can tell (no leases, fcntl(2)), it is removed; None then.
+    """
+    try:
+        handle = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        _remove(folder, name)
+        return None
+    if _is_alone(handle):
+        return handle
+    os.close(handle)
+    _remove(folder, name)
+    return None
+
+
+def _is_alone(handle: int) -> bool:
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+        return False
+    try:
+        # Granted only while nobody else has the file open.
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except (OSError, AttributeError):  # AttributeError: not on Linux
+        return False
+    return True
+
+
+def _remove(folder: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except (IsADirectoryError, PermissionError):  # EPERM is what POSIX says of a folder
+        remove_tree(folder, name)
+
+
+def _make(parent: int, name: str) -> bool:
+    try:
+        os.mkdir(name, _PRIVATE_FOLDER, dir_fd=parent)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _subfolder(parent: int, name: str) -> int:
+    with suppress(FileNotFoundError):
+        return disk.open_folder(name, inside=parent)
+    _make(parent, name)
+    return disk.open_folder(name, inside=parent)
