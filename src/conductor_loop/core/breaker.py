@@ -79,7 +79,8 @@ class Breaker:
         return self._unanswered(intent_id, target, outcome.failure, now)
 
     def forget(self, intent_id: str) -> None:
-        """The intent is final."""
+        """The intent is final, also if it was the probe and nobody tells how its attempt went."""
+        self.abandon_probe(intent_id)
         self._suspects.discard(intent_id)
         self._convicted.discard(intent_id)
 

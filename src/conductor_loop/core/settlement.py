@@ -113,7 +113,7 @@ def backoff(policy: RetryPolicy, failures: int, jitter: float) -> timedelta:
 
 def recover(tally: Tally, crashes: int, policy: RetryPolicy) -> HandedBack | Failed:
     """Judge an attempt during which the daemon died; `crashes` counts this one too."""
-    if crashes < policy.max_crashes:
+    if crashes <= policy.max_crashes:
         return HandedBack(tally.attempt, "daemon_ended")
     return Failed(
         Failure(
