@@ -1,0 +1,260 @@
+"""What can be wrong with a machine and its folders, found out without changing anything."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from conductor_loop.adapters.file_system import magic_of, not_local
+from conductor_loop.core.faults import ConductorError
+
+_OURS = ("processed", "failed", "status", ".conductor")
+_LEAST_QUEUE = 16_384  # the kernel's default; a burst beyond it only costs a scan
+_LEAST_BYTES, _LEAST_INODES = 64 << 20, 1_000
+_EVENTS = 1 << 16
+_CANARY_SECONDS = 1.0
+_CLOCK_SKEW_SECONDS = 1.0
+# Before this program was written, a clock is wrong: certificates and retention would be too.
+_EARLIEST_CLOCK = 1_767_225_600  # 2026-01-01T00:00:00Z
+
+
+class Grade(StrEnum):
+    """How good a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    BAD = "bad"
+    """The daemon would not start, or not do its work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    grade: Grade
+    message: str
+    hint: str = ""
+
+
+def check_porch(porch: str) -> Finding:
+    """Whether the command can be run, and which file it is."""
+    if porch == "builtin":
+        return Finding("porch", Grade.OK, "built in")
+    from conductor_loop.adapters.porch import resolve_porch
+
+    try:
+        command = resolve_porch(porch)
+    except ConductorError as error:
+        return Finding("porch", Grade.BAD, error.message, error.hint)
+    return Finding("porch", Grade.OK, f"{os.fsdecode(command.path)} sha256:{command.sha256()}")
+
+
+def check_folder(subject: str, path: Path) -> Finding:
+    """Whether a folder is there, or could be made, and this user may work in it."""
+    if path.is_dir():
+        if os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            return Finding(subject, Grade.OK, str(path))
+        return Finding(
+            subject,
+            Grade.BAD,
+            f"{path} may not be read and written by {_me()}",
+            "change its owner or mode, or run as its owner",
+        )
+    if path.exists() or path.is_symlink():
+        return Finding(subject, Grade.BAD, f"{path} is no folder", "move away what stands there")
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if os.access(parent, os.W_OK | os.X_OK):
+        return Finding(subject, Grade.OK, f"{path} will be made at start")
+    return Finding(
+        subject,
+        Grade.BAD,
+        f"{path} does not exist and {_me()} may not make it in {parent}",
+        "create it for this user",
+    )
+
+
+def check_own_folders(handoff: Path) -> Iterator[Finding]:
+    """Whether something else stands where the daemon keeps its folders."""
+    for name in _OURS:
+        path = handoff / name
+        if path.is_symlink():
+            yield Finding(
+                name, Grade.BAD, f"{path} is a symlink", "remove it; a folder is made there"
+            )
+        elif path.exists():
+            yield check_folder(name, path)
+
+
+def check_state_disk(state_dir: Path) -> Finding:
+    """Whether the journal would stand on a local disk."""
+    handle = os.open(_nearest(state_dir), os.O_RDONLY)
+    try:
+        kind = not_local(magic_of(handle))
+    finally:
+        os.close(handle)
+    if kind is None:
+        return Finding("state disk", Grade.OK, f"{state_dir} is on a local file system")
+    return Finding(
+        "state disk",
+        Grade.BAD,
+        f"{state_dir} is on {kind}; the journal needs a local disk",
+        "give a folder on a local disk with -state-dir",
+    )
+
+
+def check_same_device(handoff: Path, out: Path) -> Finding:
+    """Whether packages and claims are renames, or copies."""
+    here, there = (os.stat(_nearest(path)).st_dev for path in (handoff, out))
+    where = "one file system" if here == there else "different file systems; that is fine"
+    return Finding("devices", Grade.OK, f"handoff and out are on {where}")
+
+
+def check_event_limits() -> Finding:
+    """Whether inotify has room; without events the daemon scans."""
+    limits = Path("/proc/sys/fs/inotify")
+    if sys.platform != "linux" or not limits.is_dir():
+        return Finding("event limits", Grade.WARNING, "no inotify here: files are found by scans")
+    values = {p.name: int(p.read_text(encoding="ascii")) for p in limits.iterdir()}
+    told = ", ".join(f"{name}={value}" for name, value in sorted(values.items()))
+    if values["max_queued_events"] < _LEAST_QUEUE or values["max_user_instances"] < 1:
+        return Finding(
+            "event limits",
+            Grade.WARNING,
+            told,
+            f"sysctl fs.inotify.max_queued_events={_LEAST_QUEUE} makes bursts cheaper",
+        )
+    return Finding("event limits", Grade.OK, told)
+
+
+def check_events(handoff: Path) -> Finding:
+    """Put a canary into the folder and see whether the kernel tells; then take it away."""
+    if not handoff.is_dir() or sys.platform != "linux":
+        return Finding("events", Grade.WARNING, "not tried: no such folder yet, or no inotify")
+    try:
+        heard = _hears_canary(handoff)
+    except OSError as error:
+        return Finding("events", Grade.BAD, f"no canary in {handoff}: {error.strerror}")
+    if heard:
+        return Finding("events", Grade.OK, "a canary file was announced at once")
+    return Finding(
+        "events",
+        Grade.WARNING,
+        "a canary file was not announced: this mount tells nothing",
+        "files are found by the scan, so choose -period as the delay you can bear",
+    )
+
+
+def check_clock(handoff: Path) -> Finding:
+    """Whether this machine's clock is sane, and the file system's agrees with it."""
+    if time.time() < _EARLIEST_CLOCK:
+        return Finding("clock", Grade.BAD, "it is behind by years", "set it, e.g. with chrony")
+    if not handoff.is_dir() or not os.access(handoff, os.W_OK | os.X_OK):
+        return Finding("clock", Grade.OK, "sane; not compared with the file system's")
+    with _canary(handoff) as path:
+        skew = os.stat(path).st_ctime - time.time()
+    if abs(skew) > _CLOCK_SKEW_SECONDS:
+        return Finding(
+            "clock",
+            Grade.WARNING,
+            f"the file system's clock differs by {skew:+.1f} s",
+            "synchronise both; until then files written in place may wait longer",
+        )
+    return Finding("clock", Grade.OK, "sane, and the file system agrees")
+
+
+def check_room(subject: str, path: Path) -> Finding:
+    """Whether there are bytes and inodes left."""
+    room = os.statvfs(_nearest(path))
+    free = room.f_bavail * room.f_frsize
+    told = f"{free >> 20:,} MiB and {room.f_favail:,} inodes free"
+    short = free < _LEAST_BYTES or 0 < room.f_files and room.f_favail < _LEAST_INODES
+    if short:
+        return Finding(subject, Grade.BAD, told, "make room: the daemon pauses when it is full")
+    return Finding(subject, Grade.OK, told)
+
+
+def check_producer(user: str, handoff: Path) -> Finding:
+    """Whether another user can hand files over."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return Finding("producer", Grade.BAD, f"no user {user} on this machine")
+    if not handoff.is_dir():
+        return Finding(
+            "producer", Grade.WARNING, f"{handoff} is not there yet", "it will be made 0755: "
+            f"writable by its owner alone, so create it for {user} first"
+        )  # fmt: skip
+    folder = handoff.resolve()
+    blocked = _blocking(entry, folder)
+    if blocked is None:
+        return Finding("producer", Grade.OK, f"{user} may hand files over in {handoff}")
+    return Finding(
+        "producer",
+        Grade.BAD,
+        f"{user} may not {'write in' if blocked == folder else 'pass through'} {blocked}",
+        f"setfacl -m u:{user}:rwx {blocked}, or a group that both are in",
+    )
+
+
+def _blocking(user: pwd.struct_passwd, folder: Path) -> Path | None:
+    """The first folder on the way that a user may not pass, or the last one not to write in."""
+    groups = set(os.getgrouplist(user.pw_name, user.pw_gid))
+    for passed in reversed(folder.parents):
+        if not _allows(user, groups, passed, 0o1):
+            return passed
+    return None if _allows(user, groups, folder, 0o3) else folder
+
+
+def _allows(user: pwd.struct_passwd, groups: set[int], folder: Path, wanted: int) -> bool:
+    if user.pw_uid == 0:
+        return True
+    status = os.stat(folder)
+    shift = 6 if status.st_uid == user.pw_uid else 3 if status.st_gid in groups else 0
+    return status.st_mode >> shift & wanted == wanted
+
+
+def _hears_canary(handoff: Path) -> bool:
+    from asyncinotify import Inotify, Mask
+
+    with Inotify() as inotify:
+        inotify.add_watch(handoff, Mask.CLOSE_WRITE)
+        with _canary(handoff) as path:
+            deadline = time.monotonic() + _CANARY_SECONDS
+            while (left := deadline - time.monotonic()) > 0:
+                readable, _, _ = select.select([inotify.fd], [], [], left)
+                if readable and path.name.encode() in os.read(inotify.fd, _EVENTS):
+                    return True
+    return False
+
+
+@contextmanager
+def _canary(handoff: Path) -> Iterator[Path]:
+    """A file that no daemon takes for an intent, gone again afterwards."""
+    handle, path = tempfile.mkstemp(prefix=".conductor-canary-", dir=handoff)
+    try:
+        os.close(handle)
+        yield Path(path)
+    finally:
+        os.unlink(path)
+
+
+def _nearest(path: Path) -> Path:
+    """The folder itself, or the deepest one above it that exists."""
+    return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+
+
+def _me() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"

@@ -1,0 +1,103 @@
+"""`conductor-loop doctor`: checks this machine and these folders, and changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from conductor_loop.adapters import checkup
+from conductor_loop.adapters.checkup import Finding, Grade
+from conductor_loop.adapters.control_socket import ask
+from conductor_loop.adapters.schema import load_schema
+from conductor_loop.cli.flags import add_settings
+from conductor_loop.cli.terminal import print_json, print_line
+from conductor_loop.core.control import Health
+from conductor_loop.core.faults import ConductorError
+from conductor_loop.settings import Settings
+
+NAME = "doctor"
+HELP = (
+    "Check porch, folders, permissions, file systems, event limits, whether events arrive, the\n"
+    "clock and the room on the disks. Changes nothing; a hidden canary file comes and goes.\n"
+    "Exit 0 when the daemon can work here, 1 when something is bad."
+)
+EXAMPLES = """\
+conductor-loop doctor
+conductor-loop doctor -handoff /data/in -out /data/out -porch builtin
+conductor-loop doctor -producer nephio           # may that user hand files over?
+conductor-loop doctor -json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to look at."""
+    parser.add_argument("--producer", metavar="USER", help="the user that hands files over")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    add_settings(parser.add_argument_group("what the daemon would be given"), "porch", "out")
+    add_settings(parser.add_argument_group("intents"), "schema")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Look, and tell."""
+    findings = list(_findings(args.producer, settings))
+    if args.json:
+        print_json(
+            [
+                {
+                    "subject": f.subject,
+                    "grade": f.grade.value,
+                    "message": f.message,
+                    "hint": f.hint,
+                }
+                for f in findings
+            ]
+        )
+    else:
+        for finding in findings:
+            print_line(f"{finding.grade.value:8} {finding.subject:12} {finding.message}")
+            if finding.hint:
+                print_line(f"{'':21} hint: {finding.hint}")
+    return 1 if any(finding.grade is Grade.BAD for finding in findings) else 0
+
+
+def _findings(producer: str | None, settings: Settings) -> Iterator[Finding]:
+    handoff, out, state_dir = settings.handoff, settings.out, settings.state_dir
+    yield checkup.check_porch(settings.porch)
+    yield checkup.check_folder("handoff", handoff)
+    yield from checkup.check_own_folders(handoff)
+    yield checkup.check_folder("out", out)
+    if state_dir != handoff / ".conductor":
+        yield checkup.check_folder("state dir", state_dir)
+    yield checkup.check_state_disk(state_dir)
+    yield checkup.check_same_device(handoff, out)
+    yield checkup.check_event_limits()
+    yield checkup.check_events(handoff)
+    yield checkup.check_clock(handoff)
+    yield checkup.check_room("room", handoff)
+    yield checkup.check_room("room for out", out)
+    if producer:
+        yield checkup.check_producer(producer, handoff)
+    yield _schema(settings)
+    yield _daemon(settings)
+
+
+def _schema(settings: Settings) -> Finding:
+    try:
+        load_schema(None if settings.schema is None else str(settings.schema))
+    except ConductorError as error:
+        return Finding("schema", Grade.BAD, error.message, error.hint)
+    return Finding("schema", Grade.OK, str(settings.schema or "built in"))
+
+
+def _daemon(settings: Settings) -> Finding:
+    try:
+        reply = ask(settings.state_dir, Health())
+    except ConductorError as error:
+        return Finding("daemon", Grade.BAD, error.message, error.hint)
+    if reply is None:
+        return Finding("daemon", Grade.OK, "none runs here")
+    bad = ", ".join(check.name for check in reply.checks if not check.ok)
+    if bad:
+        told = f"runs as pid {reply.pid}, not ready: {bad}"
+        return Finding("daemon", Grade.WARNING, told, "conductor-loop health says more")
+    return Finding("daemon", Grade.OK, f"runs as pid {reply.pid} and is ready")
