@@ -177,7 +177,7 @@ def check_room(subject: str, path: Path) -> Finding:
     room = os.statvfs(_nearest(path))
     free = room.f_bavail * room.f_frsize
     told = f"{free >> 20:,} MiB and {room.f_favail:,} inodes free"
-    short = free < _LEAST_BYTES or 0 < room.f_files and room.f_favail < _LEAST_INODES
+    short = free < _LEAST_BYTES or (room.f_files > 0 and room.f_favail < _LEAST_INODES)
     if short:
         return Finding(subject, Grade.BAD, told, "make room: the daemon pauses when it is full")
     return Finding(subject, Grade.OK, told)
