@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import resources
 
@@ -35,7 +35,7 @@ from conductor_loop.core.events import (
 )
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.records import Entry
-from conductor_loop.core.verdict import Document, JsonValue, Service, build_verdict, encode_verdict
+from conductor_loop.core.verdict import Document, Service, build_verdict, encode_verdict
 from conductor_loop.core.wording import duration_text, rejection_message, timestamp
 from tests.fakes_catalog import CatalogInMemory
 from tests.handoff_folder import (
@@ -101,16 +101,16 @@ def _verdict(*events: Event) -> Document:
     return document
 
 
-def _error(*events: Event) -> Mapping[str, JsonValue]:
+def _error(*events: Event) -> Document:
     error = _verdict(*events)["error"]
-    assert isinstance(error, Mapping)
+    assert isinstance(error, dict)
     return error
 
 
-def _attempts(*events: Event) -> list[Mapping[str, JsonValue]]:
+def _attempts(*events: Event) -> list[Document]:
     attempts = _verdict(*events)["attempts"]
     assert isinstance(attempts, list)
-    return attempts
+    return [attempt for attempt in attempts if isinstance(attempt, dict)]
 
 
 @pytest.mark.parametrize("case", ENDINGS)
@@ -371,7 +371,7 @@ def _strings(value: object) -> Iterator[str]:
     match value:
         case str():
             yield value
-        case Mapping():
+        case dict():
             assert all(str(key).isascii() for key in value)
             for item in value.values():
                 yield from _strings(item)

@@ -40,7 +40,7 @@ from conductor_loop.core.wording import (
     timestamp,
 )
 
-JsonValue = Mapping[str, "JsonValue"] | Sequence["JsonValue"] | str | int | bool | None
+JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | int | bool | None
 Document = dict[str, JsonValue]
 
 SCHEMA_VERSION = 1
@@ -309,8 +309,8 @@ def _cleaned(value: JsonValue) -> JsonValue:
     # have it differ in U+007F, and a lone surrogate is no JSON at all.
     if isinstance(value, str):
         return legible_line(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _cleaned(item) for key, item in value.items()}
-    if isinstance(value, Sequence):
+    if isinstance(value, list):
         return [_cleaned(item) for item in value]
     return value

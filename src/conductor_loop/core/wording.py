@@ -16,9 +16,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 def timestamp(moment: datetime) -> str:
     """Write a moment as RFC 3339 in UTC with `Z`, to the millisecond where it has a fraction."""
     moment = moment.astimezone(UTC)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    milliseconds = moment.microsecond // 1000
-    return f"{text}.{milliseconds:03d}Z" if milliseconds else f"{text}Z"
+    precision = "milliseconds" if moment.microsecond >= 1000 else "seconds"
+    return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
 def duration_text(duration: timedelta) -> str:
