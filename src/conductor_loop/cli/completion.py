@@ -1,0 +1,59 @@
+"""`conductor-loop completion SHELL`: a script that completes commands, flags and paths."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from conductor_loop.cli.commands import SUMMARIES, load
+from conductor_loop.cli.flags import CommandParser, setting_of
+from conductor_loop.settings import Settings
+
+NAME = "completion"
+HELP = "Print a script that lets a shell complete commands, flags, folders and files."
+EXAMPLES = """\
+source <(conductor-loop completion bash)
+conductor-loop completion bash > /etc/bash_completion.d/conductor-loop
+conductor-loop completion zsh > ~/.zfunc/_conductor-loop
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which shell."""
+    parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  see the protocol
+    """Let shtab write the script from the parsers of all commands."""
+    import shtab
+
+    sys.stdout.write(shtab.complete(_whole_parser(), shell=args.shell) + "\n")
+    return 0
+
+
+def _whole_parser() -> argparse.ArgumentParser:
+    """One parser of everything, which is never used to parse."""
+    from conductor_loop.cli.main import command_parser
+
+    whole = command_parser("run", load("run"))
+    whole.prog = "conductor-loop"
+    commands = whole.add_subparsers(parser_class=argparse.ArgumentParser)
+    _explain(whole)
+    for name, summary in SUMMARIES.items():
+        parser = command_parser(name, load(name))
+        _explain(parser)
+        commands.add_parser(name, help=summary, parents=[parser], add_help=False)
+    return whole
+
+
+def _explain(parser: CommandParser) -> None:
+    """Tell shtab what follows each flag: a folder, a file, or one of a few words."""
+    import shtab
+
+    paths = {"DIR": shtab.DIRECTORY, "FILE": shtab.FILE}
+    for action in parser.actions():
+        if isinstance(action.metavar, str) and action.metavar in paths:
+            action.complete = paths[action.metavar]  # type: ignore[attr-defined]  # shtab's way
+        option = setting_of(action)
+        if option is not None and option.reader.choices and action.nargs is None:
+            action.choices = option.reader.choices
