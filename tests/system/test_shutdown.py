@@ -1,0 +1,158 @@
+"""How a daemon ends, asked or not: nothing is lost, nothing is left running."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from conductor_loop.core.states import State
+from tests.system.daemon import Site, intent, wait_until
+
+# Runs until `$top/go` exists; tells its ledger when it starts and when it is done.
+WAITS_FOR_GO = """
+echo "start $name" >> "$top/ledger"
+until [ -e "$top/go" ]; do /bin/sleep 0.02; done
+echo "end $name" >> "$top/ledger"
+"""
+HANGS = 'echo "start $name $$" >> "$top/ledger"; exec /bin/sleep 1000'
+TWO = {"intent-a.json": intent("amf"), "intent-b.json": intent("amf", 2)}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_for_runs(site: Site, count: int) -> None:
+    wait_until(lambda: len(site.ledger()) >= count, f"{count} have run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_it_finishes_what_runs_and_leaves_the_rest(
+    site: Site, number: signal.Signals
+) -> None:
+    porch = site.porch(WAITS_FOR_GO)
+    site.hand_over_all(TWO)
+    with site.daemon("-porch", porch) as daemon:
+        wait_until(lambda: site.ledger() == ["start intent-a.json"], "the first one runs")
+        site.wait_for_state("intent-b.json", State.WAITING)
+        daemon.send(number)
+        wait_until(lambda: daemon.has_said(f"stopping on {number.name}"), "it is stopping")
+        (site.top / "go").touch()
+        assert daemon.ended() == 0
+    assert site.ledger() == ["start intent-a.json", "end intent-a.json"]
+    assert site.verdict("intent-a.json")["status"] == "success"
+    assert site.names_in("processed") == ["intent-a.json"]
+    assert site.counts() == Counter({State.PUBLISHED: 1, State.WAITING: 1})
+
+
+def test_the_next_start_does_the_rest(site: Site) -> None:
+    porch = site.porch(WAITS_FOR_GO)
+    site.hand_over_all(TWO)
+    with site.daemon("-porch", porch, "-grace", "10ms") as daemon:
+        wait_until(lambda: bool(site.ledger()), "the first one runs")
+        site.wait_for_state("intent-b.json", State.WAITING)
+        assert daemon.stop() == 0
+    (site.top / "go").touch()
+    assert site.once("-porch", porch).returncode == 0
+    assert [line for line in site.ledger() if line.startswith("end")] == [
+        "end intent-a.json",
+        "end intent-b.json",
+    ]
+
+
+def test_what_outlasts_the_grace_is_ended_and_not_counted(site: Site) -> None:
+    porch = site.porch(HANGS)
+    site.hand_over_all({"intent-a.json": intent()})
+    with site.daemon("-porch", porch, "-grace", "50ms") as daemon:
+        wait_until(lambda: bool(site.ledger()), "it runs")
+        assert daemon.stop() == 0
+        assert daemon.has_said("ending what still runs after 0.05 s of grace")
+    pid = int(site.ledger()[0].split()[2])
+    assert not is_running(pid)
+    with site.journal() as journal:
+        (summary,) = journal.summaries()
+    assert (summary.state, summary.failures, summary.crashes) == (State.WAITING, 0, 0)
+    assert site.names_in("failed") == site.names_in("processed") == []
+
+
+def test_a_second_signal_ends_at_once_and_loses_nothing(site: Site) -> None:
+    porch = site.porch(HANGS)
+    site.hand_over_all(TWO)
+    with site.daemon("-porch", porch, "-grace", "1h") as daemon:
+        wait_until(lambda: bool(site.ledger()), "the first one runs")
+        daemon.send(signal.SIGTERM)
+        wait_until(lambda: daemon.has_said("stopping on SIGTERM"), "it is stopping")
+        assert daemon.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+    pid = int(site.ledger()[0].split()[2])
+    assert site.once().returncode == 0
+    assert not is_running(pid)
+    assert site.names_in("processed") == ["intent-a.json", "intent-b.json"]
+
+
+def test_a_signal_during_once_leaves_the_rest_and_is_no_failure(site: Site) -> None:
+    porch = site.porch(WAITS_FOR_GO)
+    site.hand_over_all(TWO)
+    # A daemon with -once is the same child, only that it is ready for a moment.
+    with site.daemon("-once", "-porch", porch) as daemon:
+        wait_until(lambda: bool(site.ledger()), "the first one runs")
+        daemon.send(signal.SIGTERM)
+        wait_until(lambda: daemon.has_said("stopping"), "it is stopping")
+        (site.top / "go").touch()
+        assert daemon.ended() == 0
+    assert site.counts() == Counter({State.PUBLISHED: 1, State.WAITING: 1})
+
+
+def test_killed_in_the_middle_of_300_it_ends_each_exactly_once(site: Site) -> None:
+    targets = 30
+    names = [f"intent-{n:03}.json" for n in range(300)]
+    porch = site.porch('echo "$name" >> "$top/ledger"')
+    site.hand_over_all({name: intent(f"t{n % targets}", n % 7) for n, name in enumerate(names)})
+    for done in (40, 150):
+        with site.daemon("-porch", porch, "-workers", "4") as daemon:
+            wait_for_runs(site, done)
+            daemon.kill()
+    assert site.once("-porch", porch, "-workers", "4").returncode == 0
+    assert site.counts() == Counter({State.PUBLISHED: 300})
+    assert site.names_in("processed") == names
+    assert site.names_in("failed") == site.names_in("status/history") == []
+    assert site.names_in("status") == ["history", *(f"{name}.status" for name in names)]
+    assert site.names_in(".conductor/claimed") == []
+    # At least once, and again only what ran, or was about to, at the moment of a kill.
+    runs = Counter(site.ledger())
+    assert set(runs) == set(names)
+    assert runs.total() - 300 <= 2 * (4 + 16)
+
+
+def test_the_rest_of_a_killed_daemon_keeps_the_order_of_its_target(site: Site) -> None:
+    names = [f"intent-{n:02}.json" for n in range(40)]
+    porch = site.porch('echo "$name" >> "$top/ledger"')
+    site.hand_over_all({name: intent("amf", n) for n, name in enumerate(names)})
+    with site.daemon("-porch", porch) as daemon:
+        wait_for_runs(site, 10)
+        daemon.kill()
+    assert site.once("-porch", porch).returncode == 0
+    runs = site.ledger()
+    assert list(dict.fromkeys(runs)) == names
+    assert runs == sorted(runs)
+
+
+def test_porch_does_not_outlive_a_killed_daemon(site: Site) -> None:
+    porch = site.porch(HANGS)
+    site.hand_over_all({"intent-a.json": intent()})
+    with site.daemon("-porch", porch, "-grace", "50ms") as daemon:
+        wait_until(lambda: bool(site.ledger()), "it runs")
+        daemon.kill()
+        pid = int(site.ledger()[0].split()[2])
+        wait_until(lambda: not is_running(pid), "porch is gone")
