@@ -17,6 +17,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BUSY_MILLISECONDS = 10_000
 _CACHE_KIBIBYTES = 1024
+_GARBLED = (apsw.NotADBError, apsw.CorruptError)
+_REFUSED = (
+    apsw.BusyError,
+    apsw.CantOpenError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.PermissionsError,
+    apsw.ReadOnlyError,
+)
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -34,9 +43,9 @@ def open_for_writing(path: Path) -> apsw.Connection:
 
     Raises CannotStart: newer schema, not a journal, not writable.
     """
-    # SQLite gives -wal and -shm the mode of the main file, so that file is made first.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     try:
+        # SQLite gives -wal and -shm the mode of the main file, so that file is made first.
+        _make_private(path)
         connection = apsw.Connection(
             str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
         )
@@ -46,27 +55,54 @@ def open_for_writing(path: Path) -> apsw.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
         _migrate(connection, path)
-    except (apsw.NotADBError, apsw.CorruptError) as error:
+    except _GARBLED as error:
+        raise _unreadable(path, error) from error
+    except (OSError, *_REFUSED) as error:
         raise CannotStart(
-            f"{path} is not a journal that can be read: {error}",
-            code="journal_unreadable",
-            hint="move it aside (keep it) and start again, or restore a backup",
+            f"the journal {path} cannot be written: {error}",
+            code="journal_unwritable",
+            hint="check its owner, its mode, and whether its disk has room",
         ) from error
     return connection
 
 
 def open_for_reading(path: Path) -> apsw.Connection:
-    """Open an existing journal for queries only. Raises CannotStart when there is none."""
+    """Open an existing journal for queries only.
+
+    Raises CannotStart: none there (or none yet: it is just being made), newer schema, unreadable.
+    """
     if not path.exists():
-        raise CannotStart(
-            f"no journal at {path}",
-            code="no_journal",
-            hint="nothing was handed over here yet; or name the right folder with -handoff",
-        )
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
-    _refuse_newer(_version(connection), path)
+        raise _no_journal(path)
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        version = _version(connection)
+    except (*_GARBLED, *_REFUSED) as error:
+        raise _unreadable(path, error) from error
+    if version == 0:
+        raise _no_journal(path)
+    _refuse_newer(version, path)
     return connection
+
+
+def _make_private(path: Path) -> None:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+
+
+def _no_journal(path: Path) -> CannotStart:
+    return CannotStart(
+        f"no journal at {path}",
+        code="no_journal",
+        hint="nothing was handed over here yet; or name the right folder with -handoff",
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> CannotStart:
+    return CannotStart(
+        f"{path} is not a journal that can be read: {error}",
+        code="journal_unreadable",
+        hint="check its mode; a damaged one: move it aside (keep it), or restore a backup",
+    )
 
 
 def _version(connection: apsw.Connection) -> int:
@@ -102,6 +138,8 @@ def _script(step: int) -> str:
 
 
 def _copy_aside(connection: apsw.Connection, destination: Path) -> None:
+    # It holds the same intents, so it is as private.
+    _make_private(destination)
     copy = apsw.Connection(str(destination))
     with copy.backup("main", connection, "main") as backup:
         while not backup.done:

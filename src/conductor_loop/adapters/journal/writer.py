@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import threading
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ from conductor_loop.ports import Clock
 
 _log = logging.getLogger("conductor_loop.journal")
 _WAIT_FOR_ROOM_SECONDS = 0.25
+# What apsw raises for values that no column can hold: a defect, but callers must not wait for ever.
+_SURPRISES = (ValueError, TypeError, OverflowError)
 
 _ADVANCE = "UPDATE relay SET seq = ?"
 _FILED = "UPDATE intents SET filed = ? WHERE id = ?"
@@ -120,6 +123,8 @@ class SqliteJournal:
         """See `ports.Feed`."""
         if self._committed_seq > seq:
             return
+        if self._failed is not None:
+            raise self._failed
         waiter = self._loop.create_future()
         self._waiters.append((seq, waiter))
         await waiter
@@ -150,7 +155,8 @@ class SqliteJournal:
         )
 
     async def close(self) -> None:
-        """Commit what waits, end the thread, close the file."""
+        """Commit what waits if there is room, end the thread, close the file."""
+        self.abandon()
         self._requests.put(None)
         await asyncio.to_thread(self._thread.join)
         self.reader.close()
@@ -195,17 +201,23 @@ class SqliteJournal:
                 with self._connection:
                     for request in batch:
                         request.statements.execute(self._connection)
-            except apsw.FullError:
+            except (apsw.Error, *_SURPRISES) as error:
+                if not self._is_lack_of_room(error):
+                    return DurabilityLost(
+                        f"the journal could not be written: {error}",
+                        hint="check the disk (dmesg), then start again: what was committed is safe",
+                    )
                 if not self._await_room():
                     return NoRoom("the journal could not be written: no room on the disk")
-            except apsw.Error as error:
-                return DurabilityLost(
-                    f"the journal could not be written: {error}",
-                    hint="check the disk (dmesg), then start again: what was committed is safe",
-                )
             else:
                 self._lacks_room = False
                 return None
+
+    def _is_lack_of_room(self, error: Exception) -> bool:
+        if isinstance(error, apsw.FullError):
+            return True
+        # SQLite tells a full disk apart, but not a used-up quota.
+        return isinstance(error, apsw.IOError) and self._connection.system_errno == errno.EDQUOT
 
     def _await_room(self) -> bool:
         """Wait a little; False when waiting was given up."""
@@ -220,15 +232,26 @@ class SqliteJournal:
     # Back on the loop.
 
     def _announce(self, batch: list[_Request], failure: ConductorError | None) -> None:
-        self._failed = failure
+        if failure is not None:
+            self._fail(batch, failure)
+            return
         for request in batch:
-            if failure is not None:
-                request.done.set_exception(failure)
-            else:
-                request.done.set_result(None)
-                self._committed_seq = max(self._committed_seq, request.last_seq)
-        if failure is None:
-            self._wake_waiters()
+            request.done.set_result(None)
+            self._committed_seq = max(self._committed_seq, request.last_seq)
+        self._wake_waiters()
+
+    def _fail(self, batch: list[_Request], failure: ConductorError) -> None:
+        """The thread has ended: nobody may wait for it any more."""
+        self._failed = failure
+        while not self._requests.empty():
+            late = self._requests.get_nowait()
+            batch += [late] if late is not None else []
+        for request in batch:
+            request.done.set_exception(failure)
+        for _, waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(failure)
+        self._waiters.clear()
 
     def _wake_waiters(self) -> None:
         still = []
