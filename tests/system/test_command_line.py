@@ -69,6 +69,20 @@ def told(done: subprocess.CompletedProcess[str]) -> list[str]:
     return done.stderr.splitlines()
 
 
+def test_closed_standard_streams_are_not_replaced_by_a_file_of_ours(tmp_path: Path) -> None:
+    words = [*COMMAND, "-once", "-porch", "builtin", "-log-file", "log"]
+    (tmp_path / "handoff").mkdir()
+    (tmp_path / "handoff/intent-a.json").write_text(GOOD)
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words],
+        cwd=tmp_path,
+        env=clean_environment(),
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "out/oran-sim/cnf-simulator/scaling-patch.yaml").exists()
+
+
 @pytest.mark.parametrize("flag", ["-version", "--version"])
 def test_the_version_is_told_without_importing_the_program(flag: str) -> None:
     program = (
@@ -82,7 +96,7 @@ def test_the_version_is_told_without_importing_the_program(flag: str) -> None:
     loaded = set(done.stderr.split())
     ours = {name for name in loaded if name.startswith("conductor_loop")}
     assert ours == {"conductor_loop", "conductor_loop.cli", "conductor_loop.cli.main"}
-    assert not loaded & {"argparse", "asyncio", "msgspec", "dataclasses", "apsw", "rich"}
+    assert not loaded & {"argparse", "asyncio", "msgspec", "dataclasses", "apsw", "typing"}
 
 
 @pytest.mark.parametrize("flag", ["-h", "-help", "--help"])

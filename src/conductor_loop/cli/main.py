@@ -1,28 +1,31 @@
 """The command `conductor-loop`: finds the command, reads the settings, tells what went wrong.
 
-Every import waits until it is needed, so that `--version` and completion come at once.
+Every import waits until it is needed, so that `--version` and `--help` come at once.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from conductor_loop import __version__
 
+TYPE_CHECKING = False  # importing `typing` for it would be most of what `--version` imports
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from conductor_loop.cli.commands import Command
     from conductor_loop.cli.flags import CommandParser
 
 # What a shell reports for a program that ended by SIGINT or SIGPIPE: 128 and the signal's number.
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
 _USAGE = 2
+_STANDARD_ERROR = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status. Nothing is raised, no trace is printed."""
+    _have_standard_streams()
     arguments = tuple(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (("--version",), ("-version",)):
         sys.stdout.write(f"conductor-loop {__version__}\n")
@@ -74,6 +77,16 @@ def _run(arguments: tuple[str, ...]) -> int:
         for warning in settings.warnings:
             print_warning(warning)
     return command.run(understood.args, settings)
+
+
+def _have_standard_streams() -> None:
+    """Open what was closed: the next file to be opened, the journal say, would be stdout."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(handle)
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(_STANDARD_ERROR, "w")
 
 
 def _overview() -> int:

@@ -14,9 +14,11 @@ from typing import Any
 from conductor_loop.core.faults import UsageError
 from conductor_loop.settings.model import OPTIONS, Option, Settings
 from conductor_loop.settings.readers import Unreadable, toml_text
-from conductor_loop.settings.spelling import did_you_mean
+from conductor_loop.settings.spelling import closest, did_you_mean
 
 _VARIABLES = {option.variable: option for option in OPTIONS.values()}
+_PREFIX = "CONDUCTOR_"
+_WITHOUT_PREFIX = [variable.removeprefix(_PREFIX) for variable in _VARIABLES]
 _LATER_SWITCHES = (
     "CONDUCTOR_SECURITY_ENABLED",
     "CONDUCTOR_CHROOT_ENABLED",
@@ -171,14 +173,16 @@ def _overlaps(settings: Settings) -> Iterator[UsageError]:
 
 
 def _warnings(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    for variable in sorted(name for name in environ if name.startswith("CONDUCTOR_")):
+    for variable in sorted(name for name in environ if name.startswith(_PREFIX)):
         if variable in _LATER_SWITCHES:
             yield (
                 f"{variable}={environ[variable]} has no effect: this version does not act on it yet"
             )
         elif variable not in _VARIABLES:
-            guess = did_you_mean(variable, _VARIABLES)
-            yield f"{variable} is not a setting and is ignored" + (f"; {guess}" if guess else "")
+            # Their common beginning would make any two of them alike.
+            guess = closest(variable.removeprefix(_PREFIX), _WITHOUT_PREFIX)
+            hint = f"; did you mean {_PREFIX}{guess}?" if guess else ""
+            yield f"{variable} is not a setting and is ignored{hint}"
     for name in settings.child_env:
         if name not in environ:
             yield f"child.env names {name}, which is not set, so porch does not get it"
