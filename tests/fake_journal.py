@@ -27,7 +27,7 @@ from conductor_loop.core.events import (
 from conductor_loop.core.faults import NoRoom
 from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Entry, Known, Record, Summary, Unfinished
-from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State, evolve
+from conductor_loop.core.states import FINAL, RETRIABLE, State, evolve
 from conductor_loop.ports import Clock
 
 _Arrived = Admitted | Rejected | Quarantined | Duplicated
@@ -76,28 +76,29 @@ class FakeJournal:
     def __init__(self, memory: Memory, clock: Clock) -> None:
         self._memory = memory
         self._clock = clock
-        self._room = asyncio.Event()
-        self._room.set()
-        self._abandoned = False
-        self._news = asyncio.Condition()
+        self._is_full = False
+        self._is_abandoned = False
+        self._is_over = False
+        self._changed = asyncio.Event()
 
     # Writing.
 
     @property
     def lacks_room(self) -> bool:
-        return not self._room.is_set()
+        return self._is_full
 
     def fill(self) -> None:
         """Let there be no room from now on."""
-        self._room.clear()
+        self._is_full = True
 
     def make_room(self) -> None:
         """Let there be room again."""
-        self._room.set()
+        self._is_full = False
+        self._changed.set()
 
     def abandon(self) -> None:
-        self._abandoned = True
-        self._room.set()
+        self._is_abandoned = True
+        self._changed.set()
 
     async def record(self, records: Sequence[Record]) -> Sequence[int]:
         # As on disk: what was asked for happens, also when the caller does not wait for it.
@@ -114,8 +115,7 @@ class FakeJournal:
         self._memory.rows = rows
         for entry in entries:
             self._keep(entry)
-        async with self._news:
-            self._news.notify_all()
+        self._changed.set()
         return [entry.seq for entry in entries]
 
     async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
@@ -158,8 +158,10 @@ class FakeJournal:
         return entries[start : start + limit]
 
     async def committed(self, seq: int) -> None:
-        async with self._news:
-            await self._news.wait_for(lambda: self._memory.last_seq > seq)
+        while self._memory.last_seq <= seq:
+            if self._is_over:
+                raise _no_room()
+            await self._change()
 
     def parked(self) -> Sequence[tuple[Entry, str]]:
         parked = self._memory.parked
@@ -236,9 +238,18 @@ class FakeJournal:
 
     async def _commit(self) -> None:
         await asyncio.sleep(0)
-        await self._room.wait()
-        if self._abandoned:
-            raise NoRoom("the fake has no room")
+        while self._is_full and not self._is_over:
+            if self._is_abandoned:
+                self._is_over = True
+                self._changed.set()
+            else:
+                await self._change()
+        if self._is_over:
+            raise _no_room()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
 
     def _keep(self, entry: Entry) -> None:
         self._memory.entries.append(entry)
@@ -261,6 +272,10 @@ class FakeJournal:
         return newest is not None and newest.intent_id == row.intent_id
 
 
+def _no_room() -> NoRoom:
+    return NoRoom("the fake has no room")
+
+
 def _add(rows: dict[str, Row], record: Record, seq: int, at: datetime) -> Entry:
     """Evolve the intent of a record in `rows`; return what the feed will say."""
     event, intent_id = record.event, record.intent_id
@@ -271,7 +286,7 @@ def _add(rows: dict[str, Row], record: Record, seq: int, at: datetime) -> Entry:
     state = evolve(before.state if before else State.NEW, event)
     row = _evolved(before, event, state) if before else _arrived(record, state, seq)
     if state in FINAL:
-        kept = row.body if state in UNSUCCESSFUL else None
+        kept = row.body if state in RETRIABLE else None
         row = replace(row, final_at=at, body=kept)
     rows[intent_id] = row
     return Entry(

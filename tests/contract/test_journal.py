@@ -41,7 +41,6 @@ from tests.fake_journal import FakeJournal, Memory
 from tests.fakes import (
     BEGINNING,
     FakeClock,
-    eventually,
     failure_of,
     in_a_loop,
     intent_bytes,
@@ -394,6 +393,7 @@ async def test_a_lease_of_what_cannot_start_changes_nothing(shop: Shop) -> None:
         ([Started(1), retry_scheduled()], True),
         ([Started(1), Failed(failure_of(FailureKind.PERMANENT), RUN)], True),
         ([Started(1), TimedOut(RUN, failure_of(FailureKind.TIMEOUT))], True),
+        ([skipped()], True),
         ([Started(1), Published(RUN)], False),
     ],
 )
@@ -701,6 +701,14 @@ async def test_a_journal_with_room_says_so(shop: Shop) -> None:
 
 
 @in_a_loop
+async def test_a_journal_that_need_not_wait_for_room_goes_on_with_it(shop: Shop) -> None:
+    async with shop.open() as opened:
+        opened.writer.abandon()
+
+        assert list(await opened.writer.record([admitted(1)])) == [1]
+
+
+@in_a_loop
 async def test_the_fake_waits_for_room_and_gives_up_when_told() -> None:
     journal = FakeJournal(Memory(), FakeClock())
     journal.fill()
@@ -711,10 +719,13 @@ async def test_the_fake_waits_for_room_and_gives_up_when_told() -> None:
     await waiting
 
     journal.fill()
-    waiting = asyncio.create_task(journal.advance(2))
+    ends = [asyncio.create_task(journal.advance(2)), asyncio.create_task(journal.committed(0))]
     await asyncio.sleep(0)
     journal.abandon()
+    await asyncio.wait(ends)
+    journal.make_room()
 
-    await eventually(waiting.done)
-    assert isinstance(waiting.exception(), NoRoom)
+    assert [type(end.exception()) for end in ends] == [NoRoom, NoRoom]
+    with pytest.raises(NoRoom):
+        await journal.advance(3)
     assert journal.position() == 1

@@ -48,6 +48,8 @@ FINAL = frozenset(
     }
 )
 UNSUCCESSFUL = frozenset({State.FAILED, State.TIMED_OUT, State.REJECTED, State.QUARANTINED})
+RETRIABLE = UNSUCCESSFUL | {State.SKIPPED}
+"""Ended without a result: an operator may have it run again, so its bytes are kept."""
 
 TRANSITIONS: dict[tuple[State, type[IntentEvent]], State] = {
     (State.NEW, Admitted): State.WAITING,

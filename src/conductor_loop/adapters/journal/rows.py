@@ -22,7 +22,7 @@ from conductor_loop.core.events import (
     encode,
 )
 from conductor_loop.core.records import Record
-from conductor_loop.core.states import FINAL, UNSUCCESSFUL, IllegalTransition, State, evolve
+from conductor_loop.core.states import FINAL, RETRIABLE, IllegalTransition, State, evolve
 
 Arrived = Admitted | Rejected | Quarantined | Duplicated
 SqlValue = None | int | float | bytes | str
@@ -135,7 +135,7 @@ def _add_arrival(
             event.retry_of if isinstance(event, Admitted) else None,
             state.value,
             None if admitted else at,
-            body if admitted or state in UNSUCCESSFUL else None,
+            body if admitted or state in RETRIABLE else None,
         )
     )
     return LiveIntent(seq, state)
@@ -145,8 +145,8 @@ def _add_change(statements: Statements, event: Event, live: LiveIntent, at: int)
     assert not isinstance(event, Paused | Resumed)
     after = _count(replace(live, state=evolve(live.state, event)), event)  # type: ignore[arg-type]
     if after.state in FINAL:
-        # What failed can be retried, so its bytes stay as long as its row.
-        rows = statements.ends if after.state in UNSUCCESSFUL else statements.ends_without_body
+        # What can be retried keeps its bytes as long as its row.
+        rows = statements.ends if after.state in RETRIABLE else statements.ends_without_body
         rows.append((after.state.value, at, live.seq))
         return after
     not_before = event.not_before if isinstance(event, RetryScheduled | HandedBack) else None
