@@ -236,8 +236,7 @@ def test_the_last_edited_folder_is_the_one_that_is_kept(
 def test_what_was_edited_into_the_very_package_is_no_edit(folder: PackageFolder, out: Path) -> None:
     put(folder, ONE)
     (package_path(out) / "patch.yaml").write_bytes(TWO.files["patch.yaml"])
-    placed = put(folder, TWO)
-    assert not placed.changed
+    assert not put(folder, TWO).notes
     assert not put(folder, THREE).notes
 
 
@@ -466,6 +465,33 @@ def test_without_exchange_two_renames_do(tmp_path: Path) -> None:
         under=(
             *("strace", "-f", "-o", "/dev/null", "-e", "trace=renameat2"),
             *("-e", "inject=renameat2:error=EINVAL"),
+        ),
+    )
+
+
+@pytest.mark.needs("strace")
+def test_after_a_failed_sync_what_looks_right_is_written_anew(tmp_path: Path) -> None:
+    run_script(
+        """
+        from conductor_loop.core.faults import DurabilityLost
+
+        (top / "state").mkdir()
+        folder = PackageFolder.open(top / "out", top / "state")
+        folder.put(ONE, print)
+        try:
+            folder.settle()
+        except DurabilityLost:
+            first = os.stat(top / "out/oran-sim/upf/patch.yaml").st_ino
+        placed = folder.put(ONE, print)
+        assert isinstance(placed, Placed) and placed.changed and not placed.notes, placed
+        assert os.stat(top / "out/oran-sim/upf/patch.yaml").st_ino != first
+        folder.settle()
+        assert not folder.put(ONE, print).changed
+        """,
+        tmp_path,
+        under=(
+            *("strace", "-f", "-o", "/dev/null", "-e", "trace=syncfs"),
+            *("-e", "inject=syncfs:error=EIO:when=1"),
         ),
     )
 

@@ -24,7 +24,7 @@ from conductor_loop.adapters.package_staging import (
     remove_tree,
 )
 from conductor_loop.core.events import Failure, FailureKind
-from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.faults import CannotStart, DurabilityLost
 from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import Package
 
@@ -55,7 +55,7 @@ class Placed:
     digests: Mapping[str, str]
     """SHA-256 in hex by file name."""
     changed: bool
-    """False when the folder held these very files already."""
+    """False when the folder held these files already, as this program left them."""
     notes: tuple[str, ...]
 
 
@@ -66,6 +66,7 @@ class PackageFolder:
         self._out = out
         self._staging = staging
         self._unsynced = _Unsynced()
+        self._unsettled: list[tuple[str, str]] = []
 
     @classmethod
     def open(
@@ -113,7 +114,16 @@ class PackageFolder:
 
     def settle(self) -> None:
         """Make every package put so far survive a power cut. Raises DurabilityLost."""
-        self._unsynced.sync()
+        try:
+            self._unsynced.sync()
+        except DurabilityLost:
+            # Files that look right in memory may be lost on disk; without a record of having
+            # written them, the next one writes them anew.
+            for folder in self._unsettled:
+                self._staging.forget(folder)
+            raise
+        finally:
+            self._unsettled.clear()
 
     def _put(self, package: Package, warn: Callable[[str], None]) -> Placed:
         digests = {name: _sha256(content) for name, content in package.files.items()}
@@ -121,16 +131,16 @@ class PackageFolder:
             closing(self._open_out()) as out,
             closing(self._open_namespace(out, package.folder[0])) as namespace,
         ):
-            found = self._look(namespace, package)
+            found = self._look(namespace, package.folder, digests)
             notes: tuple[str, ...] = ()
-            changed = found.files != digests
+            changed = not found.is_wanted()
             if changed:
                 notes = self._bring_in(namespace, package, found, warn)
+                self._staging.remember(package.folder, digests)
             else:
                 self._sync_again(namespace, package)
-            if found.written != digests:
-                self._staging.remember(package.folder, digests)
             self._unsynced.note(namespace)
+            self._unsettled.append(package.folder)
         return Placed(digests, changed, notes)
 
     def _open_out(self) -> int:
@@ -150,15 +160,15 @@ class PackageFolder:
         self._unsynced.note(out)
         return namespace
 
-    def _look(self, namespace: int, package: Package) -> _Found:
+    def _look(self, namespace: int, folder: tuple[str, str], wanted: Mapping[str, str]) -> _Found:
         try:
-            folder = _open_inside(namespace, package.folder[1], "/".join(package.folder))
+            inside = _open_inside(namespace, folder[1], "/".join(folder))
         except FileNotFoundError:
-            return _Found(None, None)
-        with closing(folder):
-            written = self._staging.last_written(package.folder)
-            expected = package.files.keys() | (written or {}).keys()
-            return _Found(_digests_in(folder, expected), written)
+            return _Found(None, None, wanted)
+        with closing(inside):
+            written = self._staging.last_written(folder)
+            expected = wanted.keys() | (written or {}).keys()
+            return _Found(_digests_in(inside, expected), written, wanted)
 
     def _bring_in(
         self, namespace: int, package: Package, found: _Found, warn: Callable[[str], None]
@@ -169,7 +179,7 @@ class PackageFolder:
                 # A folder is renamed onto nothing or an empty one; there is nothing to lose.
                 os.rename(target, target, src_dir_fd=staged, dst_dir_fd=namespace)
                 return ()
-            if found.files == found.written:
+            if found.is_ours():
                 _swap(staged, namespace, target)
                 return ()
             what = f"{found.edit()}; it is kept as {self._staging.edited_path(package.folder)}"
@@ -189,10 +199,19 @@ class PackageFolder:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What stands in a package's place: digests by file name, and those last written there."""
+    """Digests by file name: of what stands in a package's place, was last written, and is due."""
 
     files: dict[str, str] | None
     written: dict[str, str] | None
+    wanted: Mapping[str, str]
+
+    def is_wanted(self) -> bool:
+        """Whether all is as it should be, and by this program's doing."""
+        return self.files == self.written == self.wanted
+
+    def is_ours(self) -> bool:
+        """Whether nothing would be lost that this program could not write again."""
+        return self.files in (self.written, self.wanted)
 
     def edit(self) -> str:
         """Say how the folder differs from what was written."""

@@ -161,6 +161,11 @@ class Staging:
         with closing(handle):
             _overwrite(handle, record)
 
+    def forget(self, folder: tuple[str, str]) -> None:
+        """Drop what was noted of a folder of OUT, as well as a failing disk lets us."""
+        with suppress(OSError):
+            os.unlink("/".join(folder), dir_fd=self._written)
+
 
 def remove_tree(parent: int, name: str) -> None:
     """Remove a folder and all that is in it, following no symlink."""
