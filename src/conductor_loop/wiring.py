@@ -58,6 +58,7 @@ from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
+from conductor_loop.spare_folders import SpareFolders
 
 if TYPE_CHECKING:
     from conductor_loop.adapters.porch import PorchSection
@@ -113,7 +114,9 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         open_things.push_async_callback(journal.close)
         await _import_original(settings.handoff / ORIGINAL_STATE, journal)
         hints = open_things.enter_context(contextlib.closing(open_hints()))
-        source = FolderSource(layout, lock, hints, clock, _folder_settings(settings))
+        spares = SpareFolders(layout.claimed)
+        open_things.callback(spares.remove_all)
+        source = FolderSource(layout, lock, hints, clock, _folder_settings(settings), spares)
         conductor = Conductor(
             Parts(
                 clock=clock,
@@ -123,7 +126,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
                 catalog=journal.reader,
                 publisher=publisher,
                 projections=(
-                    Filing(layout),
+                    Filing(layout, spares),
                     Verdicts(layout, journal.reader, _service(settings)),
                 ),
                 listeners=(JournalLog(), tally, *listeners),

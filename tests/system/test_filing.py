@@ -18,6 +18,7 @@ from conductor_loop.core.naming import LONGEST_NAME, collision_name, error_log_n
 from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.records import Entry
 from conductor_loop.projections.filing import Filing
+from conductor_loop.spare_folders import SpareFolders
 from tests.fakes_catalog import BEGINNING
 from tests.handoff_folder import (
     BODY,
@@ -63,7 +64,9 @@ def _is_other_file_system(one: Path, other: Path) -> bool:
 
 
 def _apply(handoff: HandoffFolder, entries: list[Entry]) -> dict[str, str]:
-    return dict(Filing(handoff.folders).apply(entries))
+    return dict(
+        Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
+    )
 
 
 @pytest.mark.parametrize("ending", [PUBLISHED, CANCELLED])
@@ -220,7 +223,7 @@ def test_a_claim_that_somebody_removed_is_told_once(
 ) -> None:
     entries = handoff.run(1, ending)
     shutil.rmtree(handoff.private / "claimed" / id_of(1))
-    filing = Filing(handoff.folders)
+    filing = Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0))
     assert dict(filing.apply(entries)) == {id_of(1): Place.NOWHERE}
     assert dict(filing.apply(entries)) == {id_of(1): Place.NOWHERE}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

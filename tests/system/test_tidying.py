@@ -15,6 +15,7 @@ from conductor_loop.core.states import FINAL, State
 from conductor_loop.projections.filing import Filing
 from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
+from conductor_loop.spare_folders import SpareFolders
 from tests.handoff_folder import (
     ABOUT,
     BODY,
@@ -44,7 +45,9 @@ def handoff(tmp_path: Path) -> Iterator[HandoffFolder]:
 
 
 def _apply(handoff: HandoffFolder, entries: Sequence[Entry]) -> None:
-    handoff.catalog.note_filed(Filing(handoff.folders).apply(entries))
+    handoff.catalog.note_filed(
+        Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
+    )
     Verdicts(handoff.folders, handoff.catalog, ABOUT).apply(entries)
 
 

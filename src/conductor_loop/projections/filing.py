@@ -26,6 +26,7 @@ from conductor_loop.projections.folders import (
     vanishing,
     write_hidden,
 )
+from conductor_loop.spare_folders import SpareFolders
 
 _log = logging.getLogger("conductor_loop.filing")
 
@@ -66,8 +67,9 @@ class Filing:
     in failed/. The places returned are words of `core.places.Place`.
     """
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, spares: SpareFolders) -> None:
         self._folders = folders
+        self._spares = spares
         self._missed: set[str] = set()
 
     def apply(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
@@ -79,7 +81,7 @@ class Filing:
         return places
 
     def _file(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
-        batch = _Batch(self._folders)
+        batch = _Batch(self._folders, self._spares)
         with vanishing(self._folders.processed, self._folders.failed, self._folders.quarantine):
             batch.write_logs(entries)
             places = [batch.file(entry) for entry in entries]
@@ -107,7 +109,8 @@ class Filing:
 class _Batch:
     """A few entries, filed with one sync for each folder that they touch."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, spares: SpareFolders) -> None:
+        self._spares = spares
         self._claimed = folders.claimed
         self._processed = folders.processed
         self._failed = folders.failed
@@ -140,7 +143,7 @@ class _Batch:
             place = self._file_failed(claim)
         else:
             place = self._file_processed(claim)
-        self._remove_claim(claim)
+        self._spares.give(claim.intent_id)
         return place
 
     def sync(self) -> None:
@@ -242,15 +245,6 @@ class _Batch:
         """Tell a destination that has just vanished from a claim that has."""
         if exists(self._claimed, claim.path):
             raise FileNotFoundError(errno.ENOENT, "the folder it goes to is gone")
-
-    def _remove_claim(self, claim: _Claim) -> None:
-        try:
-            os.rmdir(claim.intent_id, dir_fd=self._claimed)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
 
 
 def _rename_new(source: int, path: bytes, folder: int, name: bytes) -> None:
