@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench crash lock
 
+# The daemon is started hundreds of times by tests: it need not be compiled each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON_IN_VENV := .venv/bin/python
 STAMP := .venv/installed
 PYTEST := $(PYTHON_IN_VENV) -m pytest

@@ -15,7 +15,7 @@ from collections import deque
 class SpareFolders:
     """Names of empty folders in `claimed/`; whoever takes one renames it."""
 
-    def __init__(self, claimed: int, *, most: int = 256) -> None:
+    def __init__(self, claimed: int, *, most: int = 1024) -> None:
         self._claimed = claimed
         self._most = most
         self._names: deque[str] = deque()
