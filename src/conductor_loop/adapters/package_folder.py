@@ -8,14 +8,13 @@ none. Nothing below OUT is reached through a symlink.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from conductor_loop import disk
+from conductor_loop.adapters.package_contents import Found, digests_in, sha256
 from conductor_loop.adapters.package_staging import (
     FOLDER_MODE,
     Staging,
@@ -25,7 +24,6 @@ from conductor_loop.adapters.package_staging import (
 )
 from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import CannotStart, DurabilityLost
-from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import Package
 
 # More handles than this do not wait for a sync each: their file system is synced instead.
@@ -33,10 +31,6 @@ _FEW = 4
 _NO_EXCHANGE_HERE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 _NO_FOLDER = {errno.ENOTDIR, errno.ELOOP}
 _ASIDE = ".aside"  # no target's name starts with a dot
-# Far beyond anything written here: what is larger was put there by hand.
-_LONGEST_FILE = 1 << 20
-_UNREAD = "not read"
-_MOST_NAMES = 5
 
 _FAILURES = {
     errno.ENOSPC: ("out_no_room", "free space or inodes on its file system"),
@@ -126,7 +120,7 @@ class PackageFolder:
             self._unsettled.clear()
 
     def _put(self, package: Package, warn: Callable[[str], None]) -> Placed:
-        digests = {name: _sha256(content) for name, content in package.files.items()}
+        digests = {name: sha256(content) for name, content in package.files.items()}
         with (
             closing(self._open_out()) as out,
             closing(self._open_namespace(out, package.folder[0])) as namespace,
@@ -160,18 +154,18 @@ class PackageFolder:
         self._unsynced.note(out)
         return namespace
 
-    def _look(self, namespace: int, folder: tuple[str, str], wanted: Mapping[str, str]) -> _Found:
+    def _look(self, namespace: int, folder: tuple[str, str], wanted: Mapping[str, str]) -> Found:
         try:
             inside = _open_inside(namespace, folder[1], "/".join(folder))
         except FileNotFoundError:
-            return _Found(None, None, wanted)
+            return Found(None, None, wanted)
         with closing(inside):
             written = self._staging.last_written(folder)
             expected = wanted.keys() | (written or {}).keys()
-            return _Found(_digests_in(inside, expected), written, wanted)
+            return Found(digests_in(inside, expected), written, wanted)
 
     def _bring_in(
-        self, namespace: int, package: Package, found: _Found, warn: Callable[[str], None]
+        self, namespace: int, package: Package, found: Found, warn: Callable[[str], None]
     ) -> tuple[str, ...]:
         target = package.folder[1]
         with self._staging.stage(package.folder, package.files, self._unsynced.note) as staged:
@@ -195,32 +189,6 @@ class PackageFolder:
                 with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)) as file:
                     self._unsynced.note(file)
             self._unsynced.note(folder)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Digests by file name: of what stands in a package's place, was last written, and is due."""
-
-    files: dict[str, str] | None
-    written: dict[str, str] | None
-    wanted: Mapping[str, str]
-
-    def is_wanted(self) -> bool:
-        """Whether all is as it should be, and by this program's doing."""
-        return self.files == self.written == self.wanted
-
-    def is_ours(self) -> bool:
-        """Whether nothing would be lost that this program could not write again."""
-        return self.files in (self.written, self.wanted)
-
-    def edit(self) -> str:
-        """Say how the folder differs from what was written."""
-        if self.files is None or self.written is None:
-            return "a folder that this program has no record of"
-        changed = self.files.items() ^ self.written.items()
-        names = sorted({shown(os.fsencode(name)) for name, _ in changed})
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        return f"a folder edited by hand: files {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 class _Obstructed(Exception):
@@ -262,22 +230,6 @@ class _Unsynced:
         self._handles, self._are_many = [], False
 
 
-def files_in(out: str | os.PathLike[str], folder: tuple[str, str]) -> dict[str, bytes]:
-    """Read the package that stands in OUT; empty when there is none. What is no file is left out.
-
-    Raises OSError, also where a symlink stands in the way.
-    """
-    with (
-        suppress(FileNotFoundError),
-        closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as top,
-        closing(disk.open_folder(folder[0], inside=top)) as namespace,
-        closing(disk.open_folder(folder[1], inside=namespace)) as inside,
-    ):
-        contents = {name: _content(inside, name) for name in sorted(os.listdir(inside))}
-        return {name: content for name, content in contents.items() if content is not None}
-    return {}
-
-
 def _staging_choices(out: str, state: str | os.PathLike[str] | None) -> Iterator[str]:
     if state is not None:
         yield os.path.join(os.path.abspath(state), "packages")
@@ -317,36 +269,6 @@ def _swap(staged: int, namespace: int, target: str) -> None:
         os.rename(target, _ASIDE, src_dir_fd=namespace, dst_dir_fd=staged)
         os.rename(target, target, src_dir_fd=staged, dst_dir_fd=namespace)
         os.rename(_ASIDE, target, src_dir_fd=staged, dst_dir_fd=staged)
-
-
-def _digests_in(folder: int, expected: Collection[str]) -> dict[str, str]:
-    """Digest the expected files; that there are others is all one needs to know of those."""
-    return {
-        name: _digest_in(folder, name) if name in expected else _UNREAD
-        for name in os.listdir(folder)
-    }
-
-
-def _digest_in(folder: int, name: str) -> str:
-    content = _content(folder, name)
-    return _UNREAD if content is None else _sha256(content)
-
-
-def _content(folder: int, name: str) -> bytes | None:
-    """Read a regular file of a size that ours could have; None for anything else."""
-    try:
-        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except OSError:
-        return None
-    with closing(handle):
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _LONGEST_FILE:
-            return None
-        return os.read(handle, facts.st_size)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _failure(error: OSError, path: str) -> Failure:
