@@ -226,3 +226,16 @@ def test_without_waiting_the_id_is_told_as_soon_as_the_daemon_has_it(place: Path
     assert done.returncode == 0
     assert done.stderr == b""
     assert done.stdout.decode().splitlines()[1].startswith("intent-b.json  id:")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_who_may_not_read_the_journal_learns_it_all_from_the_verdict(place: Path) -> None:
+    blind = ("--wait", "--json", "-state-dir", "not-the-daemons")
+    first = submit(place, *blind, "intent-a.json")
+    (place / "intent-a.json").write_bytes(intent(intent_type="configuration"))
+    second = submit(place, *blind, "intent-a.json")
+    assert (first.returncode, second.returncode) == (0, 8)
+    (success,), (failure,) = json.loads(first.stdout), json.loads(second.stdout)
+    assert (success["status"], failure["status"]) == ("success", "failed")
+    assert is_ulid(success["intent_id"])
+    assert failure["intent_id"] > success["intent_id"]
