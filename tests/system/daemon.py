@@ -148,8 +148,11 @@ class Site:
         return json.loads(done.stdout)
 
     @contextlib.contextmanager
-    def daemon(self, *flags: str) -> Iterator[Daemon]:
-        """Run a daemon; one that still runs at the end of the block must end in order."""
+    def daemon(self, *flags: str, ready: bool = True) -> Iterator[Daemon]:
+        """Run a daemon, which is ready when the block begins unless that is not waited for.
+
+        One that still runs at the end of the block must end in order.
+        """
         self._daemons += 1
         log_file = self.top / f"daemon-{self._daemons}.log"
         with log_file.open("wb") as log:
@@ -163,7 +166,8 @@ class Site:
             )
         daemon = Daemon(process, log_file)
         try:
-            wait_until(lambda: self.is_ready(daemon), "the daemon is ready")
+            if ready:
+                wait_until(lambda: self.is_ready(daemon), "the daemon is ready")
             yield daemon
             assert not daemon.is_alive or daemon.stop() == 0, log_file.read_text()
             assert "Traceback" not in log_file.read_text()

@@ -57,6 +57,21 @@ def test_asked_to_end_it_finishes_what_runs_and_leaves_the_rest(
     assert site.counts() == Counter({State.PUBLISHED: 1, State.WAITING: 1})
 
 
+@pytest.mark.xfail(strict=True, reason="what was leased ahead is started during the stop")
+def test_what_is_merely_lined_up_for_a_worker_is_left_too(site: Site) -> None:
+    # The first is short, so that several are lined up; the second is what runs at the signal.
+    porch = site.porch(f"case $name in *-0.json) exit 0 ;; esac\n{WAITS_FOR_GO}")
+    site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(4)})
+    with site.daemon("-porch", porch, "-workers", "1") as daemon:
+        wait_until(lambda: site.ledger() == ["start intent-1.json"], "the second one runs")
+        daemon.send(signal.SIGTERM)
+        wait_until(lambda: daemon.has_said("stopping on SIGTERM"), "it is stopping")
+        (site.top / "go").touch()
+        assert daemon.ended() == 0
+    assert site.ledger() == ["start intent-1.json", "end intent-1.json"]
+    assert site.counts() == Counter({State.PUBLISHED: 2, State.WAITING: 2})
+
+
 def test_the_next_start_does_the_rest(site: Site) -> None:
     porch = site.porch(WAITS_FOR_GO)
     site.hand_over_all(TWO)
@@ -104,8 +119,7 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(site: Site) -> None:
 def test_a_signal_during_once_leaves_the_rest_and_is_no_failure(site: Site) -> None:
     porch = site.porch(WAITS_FOR_GO)
     site.hand_over_all(TWO)
-    # A daemon with -once is the same child, only that it is ready for a moment.
-    with site.daemon("-once", "-porch", porch) as daemon:
+    with site.daemon("-once", "-porch", porch, ready=False) as daemon:
         wait_until(lambda: bool(site.ledger()), "the first one runs")
         daemon.send(signal.SIGTERM)
         wait_until(lambda: daemon.has_said("stopping"), "it is stopping")
@@ -129,10 +143,11 @@ def test_killed_in_the_middle_of_300_it_ends_each_exactly_once(site: Site) -> No
     assert site.names_in("failed") == site.names_in("status/history") == []
     assert site.names_in("status") == ["history", *(f"{name}.status" for name in names)]
     assert site.names_in(".conductor/claimed") == []
-    # At least once, and again only what ran, or was about to, at the moment of a kill.
+    # At least once; again only what ran at a kill, or had ended but not durably so.
     runs = Counter(site.ledger())
     assert set(runs) == set(names)
-    assert runs.total() - 300 <= 2 * (4 + 16)
+    assert max(runs.values()) <= 3
+    assert runs.total() < 450
 
 
 def test_the_rest_of_a_killed_daemon_keeps_the_order_of_its_target(site: Site) -> None:

@@ -1,0 +1,149 @@
+"""Outages: what is not the intents' fault is waited for, and none of them is failed for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from conductor_loop.core.states import State
+from tests.system.daemon import Daemon, Site, intent, wait_until
+
+# Out of order as long as `$top/outage` holds an exit status.
+FAILS_DURING_OUTAGE = """
+echo "$name" >> "$top/ledger"
+if [ -e "$top/outage" ]; then read -r status < "$top/outage"; exit "$status"; fi
+"""
+
+
+def crowd(count: int) -> dict[str, bytes]:
+    """Intents for 20 targets."""
+    return {f"intent-{n:03}.json": intent(f"t{n % 20}", n % 100) for n in range(count)}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def wait_for_outage(site: Site, daemon: Daemon, count: int) -> None:
+    wait_until(lambda: daemon.has_said("the environment fails"), "the outage is noticed")
+    wait_until(lambda: site.counts().total() == count, "all are admitted")
+
+
+@pytest.mark.parametrize(("status", "count"), [(4, 500), (124, 60), (126, 60)])
+def test_while_porch_fails_for_everybody_nothing_fails_and_afterwards_all_succeed(
+    site: Site, status: int, count: int
+) -> None:
+    porch = site.porch(FAILS_DURING_OUTAGE)
+    outage = site.top / "outage"
+    outage.write_text(f"{status}\n")
+    with site.daemon("-porch", porch, "-workers", "4") as daemon:
+        site.hand_over_all(crowd(count))
+        wait_for_outage(site, daemon, count)
+        assert len(site.ledger()) < 50  # a few at first, then one probe per backoff
+        assert not site.is_healthy()
+        outage.unlink()
+        site.wait_for_final(count)
+        assert daemon.has_said("porch answers again after")
+        assert site.is_healthy()
+    assert site.counts() == {State.PUBLISHED: count}
+    assert site.names_in("failed") == []
+
+
+def test_while_porch_is_gone_nothing_fails_and_afterwards_all_succeed(site: Site) -> None:
+    porch = site.porch('echo "$name" >> "$top/ledger"')
+    with site.daemon("-porch", porch, "-workers", "4") as daemon:
+        os.rename(porch, f"{porch}-away")
+        site.hand_over_all(crowd(500))
+        wait_for_outage(site, daemon, 500)
+        assert site.ledger() == []
+        assert daemon.has_said("porch cannot be started")
+        os.rename(f"{porch}-away", porch)
+        site.wait_for_final(500)
+    assert site.counts() == {State.PUBLISHED: 500}
+    assert sorted(site.ledger()) == sorted(crowd(500))
+    assert site.names_in("failed") == []
+
+
+def test_an_outage_in_the_middle_is_survived_too(site: Site) -> None:
+    porch = site.porch(FAILS_DURING_OUTAGE)
+    outage = site.top / "outage"
+    with site.daemon("-porch", porch, "-workers", "4") as daemon:
+        site.hand_over_all(crowd(200))
+        wait_until(lambda: len(site.ledger()) > 50, "some have run")
+        outage.write_text("5\n")
+        wait_for_outage(site, daemon, 200)
+        outage.unlink()
+        site.wait_for_final(200)
+    assert site.counts() == {State.PUBLISHED: 200}
+    assert site.names_in("failed") == []
+
+
+def test_no_attempt_counts_that_failed_in_an_outage(site: Site) -> None:
+    porch = site.porch(FAILS_DURING_OUTAGE)
+    outage = site.top / "outage"
+    outage.write_text("127\n")
+    with site.daemon("-porch", porch, "-max-attempts", "1"):
+        site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
+        wait_until(lambda: len(site.ledger()) >= 5, "it was tried several times")
+        outage.unlink()
+        verdicts = site.verdicts("intent-a.json", "intent-b.json")
+    assert [verdict["status"] for verdict in verdicts] == ["success", "success"]
+    outcomes = [attempt["outcome"] for attempt in verdicts[0]["attempts"]]
+    assert outcomes == ["handed_back"] * (len(outcomes) - 1) + ["success"]
+
+
+def test_a_script_that_exits_127_for_one_input_fails_that_one_and_stops_no_other(
+    site: Site,
+) -> None:
+    porch = site.porch('case $name in *-bad.json) exit 127 ;; esac; echo "$name" >> "$top/ledger"')
+    others = {f"intent-{n:02}.json": intent(f"t{n}") for n in range(30)}
+    site.hand_over_all({"intent-bad.json": intent("bad"), **others})
+    done = site.once("-porch", porch, "-workers", "1")
+    assert done.returncode == 8
+    assert site.counts() == {State.PUBLISHED: 30, State.FAILED: 1}
+    assert site.names_in("failed") == ["intent-bad.json", "intent-bad.json.error.log"]
+    assert site.verdict("intent-bad.json")["error"]["exit_code"] == 127
+
+
+def test_a_bad_one_fails_also_when_it_comes_last_and_alone(site: Site) -> None:
+    porch = site.porch("case $name in *-bad.json) exit 127 ;; esac")
+    with site.daemon("-porch", porch):
+        site.hand_over("intent-good.json", intent("good"))
+        site.verdict("intent-good.json")
+        site.hand_over("intent-bad.json", intent("bad"))
+        wait_until(lambda: len(site.events("intent-bad.json")) > 4, "it was tried")
+        # Only an answer to somebody else can tell that porch itself is well.
+        site.hand_over("intent-other.json", intent("other"))
+        assert site.verdict("intent-other.json")["status"] == "success"
+        assert site.verdict("intent-bad.json")["status"] == "failed"
+
+
+def test_once_gives_up_when_an_outage_lasts_longer_than_the_timeout(site: Site) -> None:
+    porch = site.porch("exit 4")
+    site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
+    done = site.once("-porch", porch, "-timeout", "300ms")
+    assert done.returncode == 1
+    assert "ERROR: gave up, 2 intents are kept for the next start" in done.stderr
+    assert site.names_in("failed") == []
+    assert site.once("-porch", site.porch("exit 0")).returncode == 0
+    assert site.names_in("processed") == ["intent-a.json", "intent-b.json"]
+
+
+def test_once_waits_out_a_short_outage(site: Site) -> None:
+    porch = site.porch(
+        'printf x >> "$top/tries"; read -r tries < "$top/tries"; [ ${#tries} -gt 6 ] || exit 4'
+    )
+    site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
+    assert site.once("-porch", porch).returncode == 0
+    assert site.counts() == {State.PUBLISHED: 2}
+
+
+def test_a_permanent_refusal_is_no_outage(site: Site) -> None:
+    porch = site.porch('echo "$name" >> "$top/ledger"; exit 2')
+    site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(10)})
+    assert site.once("-porch", porch).returncode == 8
+    assert len(site.ledger()) == 10
+    assert site.counts() == {State.FAILED: 10}
