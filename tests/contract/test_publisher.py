@@ -22,6 +22,7 @@ from conductor_loop.core.intent import Intent, Target
 from conductor_loop.core.packages import Mode
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
 from conductor_loop.ports import Publisher
+from tests.contract.porch_bench import open_small_porch
 from tests.fakes import in_a_loop, number_id
 
 
@@ -44,20 +45,28 @@ def read(body: bytes) -> Intent | Fault:
 
 @asynccontextmanager
 async def builtin_bench(folder: Path) -> AsyncIterator[Bench]:
-    out = folder / "out"
+    with closing(PackageFolder.open(folder / "out")) as packages:
+        publisher = BuiltinPublisher(read, packages, Mode.DIRECT, SystemClock())
+        yield Bench(publisher, _patched_in(folder / "out"))
 
+
+@asynccontextmanager
+async def porch_bench(folder: Path) -> AsyncIterator[Bench]:
+    async with open_small_porch(folder) as publisher:
+        yield Bench(publisher, _patched_in(folder / "out"))
+
+
+def _patched_in(out: Path) -> Callable[[Target], int | None]:
     def effect(target: Target) -> int | None:
         patch = out / target.namespace / target.name / "scaling-patch.yaml"
         if not patch.exists():
             return None
         return int(patch.read_text().split("replicas: ")[1])
 
-    with closing(PackageFolder.open(out)) as packages:
-        publisher = BuiltinPublisher(read, packages, Mode.DIRECT, SystemClock())
-        yield Bench(publisher, effect)
+    return effect
 
 
-BENCHES: dict[str, MakeBench] = {"builtin": builtin_bench}
+BENCHES: dict[str, MakeBench] = {"builtin": builtin_bench, "porch": porch_bench}
 
 
 @pytest.fixture(params=BENCHES)

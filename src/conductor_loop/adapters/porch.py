@@ -1,0 +1,267 @@
+"""The porch command as a publisher, and finding the command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from conductor_loop import disk
+from conductor_loop.adapters.children import (
+    Children,
+    ChildRequest,
+    ChildResult,
+    Ending,
+    SpawnFailed,
+    Stopped,
+    SupervisorLost,
+)
+from conductor_loop.adapters.orphans import end_orphans, token_prefix
+from conductor_loop.adapters.runs import TOKEN_VARIABLE
+from conductor_loop.adapters.spool import Spool
+from conductor_loop.core.arrival import Abandoned, Delivered, Lease, Outcome, Undelivered
+from conductor_loop.core.child_output import cleaned
+from conductor_loop.core.events import Failure, FailureKind
+from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.naming import shown
+from conductor_loop.core.packages import Mode
+from conductor_loop.core.porch_exit import PorchExit, failure_of, not_started
+from conductor_loop.ports import Clock
+
+# What a program needs to find its tools, its files and its language; nothing else is inherited.
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_ID_VARIABLE = b"CONDUCTOR_INTENT_ID"
+_OUTPUTS_UNKNOWN = "porch writes into a shared folder"
+_ORPHANS_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PorchSection:
+    """What the porch publisher has to be told."""
+
+    porch: str
+    """A path, or a name to look for on PATH."""
+    out: Path
+    state: Path
+    mode: Mode
+    workers: int
+    grace: timedelta
+    """Between SIGTERM and SIGKILL."""
+    environment: Mapping[str, str]
+    """Variables that porch gets besides the clean minimum."""
+
+
+class PorchCommand:
+    """The program that is run: an absolute path, and the hash of what is there."""
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self._seen: tuple[int, ...] = ()
+        self._sha256 = ""
+
+    def sha256(self) -> str:
+        """The hash of the file, in hex, read again when its stat changed; empty if unreadable."""
+        try:
+            seen = _identity(os.stat(self.path))
+            if seen != self._seen:
+                with open(self.path, "rb") as file:
+                    self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                self._seen = seen
+        except OSError:
+            self._seen, self._sha256 = (), ""
+        return self._sha256
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return (status.st_dev, status.st_ino, status.st_size, *times)
+
+
+def resolve_porch(name: str) -> PorchCommand:
+    """Find the program once: a path as it is, a name on PATH. Raises CannotStart."""
+    if "/" in name:
+        path = os.path.abspath(os.fsencode(name))
+        if reason := _why_not(path):
+            raise _unusable(name, reason)
+        return PorchCommand(path)
+    # An empty or relative entry means the working folder, where anybody may plant a porch.
+    folders = [folder for folder in os.get_exec_path() if folder.startswith("/")]
+    for folder in folders:
+        path = os.path.join(os.fsencode(folder), os.fsencode(name))
+        if name and not _why_not(path):
+            return PorchCommand(path)
+    raise _unusable(name, "executable file not found in $PATH")
+
+
+def _why_not(path: bytes) -> str:
+    """Why a file cannot be run, in the words of Go's os/exec; empty when it can."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return f"stat {shown(path)}: {(error.strerror or str(error)).lower()}"
+    if stat.S_ISDIR(mode):
+        return "is a directory"
+    return "" if stat.S_ISREG(mode) and os.access(path, os.X_OK) else "permission denied"
+
+
+def _unusable(name: str, reason: str) -> CannotStart:
+    quoted = shown(os.fsencode(name)).replace('"', '\\"')
+    return CannotStart(
+        f'Failed to create watcher: porch validation failed: exec: "{quoted}": {reason}',
+        hint="give the path of an executable with -porch /path/to/porch, or use -porch builtin",
+        code="porch_not_found",
+    )
+
+
+class PorchPublisher:
+    """A `Publisher` that runs the porch command once per attempt."""
+
+    def __init__(
+        self,
+        section: PorchSection,
+        command: PorchCommand,
+        children: Children,
+        spool: Spool,
+        clock: Clock,
+    ) -> None:
+        """Open OUT, to sync its file system; raises OSError."""
+        out = os.fsencode(section.out.absolute())
+        self.command = command
+        self._children = children
+        self._spool = spool
+        self._clock = clock
+        self._grace = section.grace
+        self._flags = (b"-structured",) if section.mode is Mode.STRUCTURED else ()
+        self._destination = (b"-out", out)
+        self._environment = _environment(section.environment)
+        self._token = TOKEN_VARIABLE + b"=" + children.token_prefix.encode()
+        self._out = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+
+    def close(self) -> None:
+        """Let go of OUT."""
+        os.close(self._out)
+
+    async def publish(self, lease: Lease) -> Outcome:
+        """See `ports.Publisher`."""
+        attempt = f"{lease.intent_id}.{lease.attempt}"
+        started_at = self._clock.now()
+        try:
+            copy = self._spool.put(attempt, lease.name, lease.body)
+        except OSError as error:
+            return Undelivered(0, started_at, timedelta(0), _no_copy(error))
+        try:
+            ending = await self._children.run(self._request(lease, attempt.encode(), copy))
+        finally:
+            self._spool.remove(copy)
+        return self._outcome(lease, ending)
+
+    async def settle_output(self) -> None:
+        """See `ports.Publisher`."""
+        await asyncio.to_thread(disk.sync_file_system, self._out)
+
+    async def stop(self, intent_id: str) -> None:
+        """See `ports.Publisher`."""
+        await self._children.stop(intent_id)
+
+    def _request(self, lease: Lease, attempt: bytes, copy: bytes) -> ChildRequest:
+        return ChildRequest(
+            key=lease.intent_id,
+            argv=(self.command.path, b"-intent", copy, *self._destination, *self._flags),
+            environment=(
+                *self._environment,
+                self._token + attempt,
+                _ID_VARIABLE + b"=" + lease.intent_id.encode(),
+            ),
+            timeout=lease.timeout,
+            grace=self._grace,
+        )
+
+    def _outcome(self, lease: Lease, ending: Ending) -> Outcome:
+        match ending:
+            case ChildResult():
+                return _judged(lease, ending)
+            case SpawnFailed(worker, started_at, error):
+                failure = not_started(shown(self.command.path), os.strerror(error))
+                return Undelivered(worker, started_at, timedelta(0), failure)
+            case Stopped(started):
+                return Abandoned("shutdown" if started else "not_run")
+            case SupervisorLost():
+                return Abandoned("daemon_ended")
+
+
+def _judged(lease: Lease, result: ChildResult) -> Outcome:
+    if result.exit_code == 0 and not result.timed_out:
+        return Delivered(
+            result.worker, result.started_at, result.duration, outputs_unknown=_OUTPUTS_UNKNOWN
+        )
+    failure = failure_of(
+        PorchExit(
+            code=result.exit_code,
+            signal=result.signal,
+            timed_out=result.timed_out,
+            deadline=lease.timeout,
+            stdout=cleaned(result.stdout),
+            stderr=cleaned(result.stderr),
+        )
+    )
+    assert failure is not None
+    return Undelivered(result.worker, result.started_at, result.duration, failure)
+
+
+def _environment(extra: Mapping[str, str]) -> tuple[bytes, ...]:
+    """The clean minimum, and over it what the operator lists; never our own two variables."""
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    ours = {os.fsdecode(TOKEN_VARIABLE), os.fsdecode(_ID_VARIABLE)}
+    chosen = {name: text for name, text in {**inherited, **extra}.items() if name not in ours}
+    return tuple(os.fsencode(f"{name}={text}") for name, text in chosen.items())
+
+
+def _no_copy(error: OSError) -> Failure:
+    no_room = error.errno in disk.ROOM_ERRORS
+    return Failure(
+        kind=FailureKind.ENVIRONMENT,
+        code="spool_no_room" if no_room else "spool_failed",
+        message=f"the copy of the intent for porch cannot be written: {error.strerror}",
+        hint="make room in the state dir" if no_room else "check the state dir and its disk",
+    )
+
+
+@asynccontextmanager
+async def open_porch(
+    section: PorchSection, state: int, clock: Clock
+) -> AsyncIterator[PorchPublisher]:
+    """Find porch, end what an earlier daemon left running, and start the spawner.
+
+    `state` is the open state folder; the caller holds its lock and has made `section.out`.
+    Raises CannotStart.
+    """
+    command = resolve_porch(section.porch)
+    prefix = token_prefix(state)
+    end_orphans(prefix, _ORPHANS_SECONDS)
+    with _folders_named():
+        spool = Spool(section.state)
+    with spool:
+        async with Children(section.workers, prefix) as children:
+            with _folders_named():
+                publisher = PorchPublisher(section, command, children, spool, clock)
+            with contextlib.closing(publisher):
+                yield publisher
+
+
+@contextmanager
+def _folders_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotStart(
+            f"a folder that porch works with cannot be used: {error}",
+            hint="check that it is there, and whose it is",
+            code="porch_folders",
+        ) from error
