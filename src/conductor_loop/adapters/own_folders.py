@@ -1,0 +1,188 @@
+"""Making and opening the folders that are ours, each refusal with its reason and remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from conductor_loop import disk
+from conductor_loop.core.faults import CannotStart
+
+_OPEN, PRIVATE = 0o755, 0o700
+STATE_NAME = b".conductor"
+
+
+class Place(NamedTuple):
+    """One folder of ours: under which field it is kept, inside which other, by which name."""
+
+    field: str
+    parent: str
+    name: bytes
+    mode: int
+
+
+PLACES = (
+    Place("processed", "handoff", b"processed", _OPEN),
+    Place("failed", "handoff", b"failed", _OPEN),
+    Place("status", "handoff", b"status", _OPEN),
+    Place("history", "status", b"history", _OPEN),
+    Place("conductor", "handoff", STATE_NAME, PRIVATE),
+    Place("claimed", "conductor", b"claimed", PRIVATE),
+    Place("quarantine", "conductor", b"quarantine", PRIVATE),
+)
+OWN_NAMES = frozenset(place.name for place in PLACES if place.parent == "handoff")
+"""Names in the handoff folder that are ours."""
+
+
+def make_handoff(given: Path) -> str:
+    """Create the folder if there is none, and resolve symlinks this once."""
+    if given.is_symlink() and not given.exists():
+        raise refused(
+            "handoff_dangling",
+            f"{given} is a symlink to {os.readlink(given)}, where nothing is",
+            "mount or create what it points to",
+        )
+    is_new = not given.exists()
+    try:
+        os.makedirs(given, _OPEN, exist_ok=True)
+    except OSError as error:
+        raise uncreated("handoff", os.fspath(given), error) from error
+    path = os.path.realpath(given)
+    if is_new:
+        _sync_parent(path)
+    return path
+
+
+def open_handoff(path: str) -> int:
+    """Open a folder whose path was resolved before; a symlink anywhere in it is refused."""
+    try:
+        handle = disk.open_folder(path)
+    except OSError as error:
+        raise _unopened(path, os.path.islink(path), error) from error
+    if os.path.realpath(path) != path:
+        os.close(handle)
+        raise refused(
+            "folder_is_symlink",
+            f"{path} now leads through a symlink",
+            "restart to serve where it leads, or put the folder back",
+        )
+    return writable(handle, path)
+
+
+def open_places(handoff: int, path: str, opened: contextlib.ExitStack) -> dict[str, int]:
+    """Open each folder of ours, making the missing ones durably."""
+    handles = {"handoff": handoff}
+    paths = {"handoff": path}
+    changed = set()
+    for place in PLACES:
+        inside = handles[place.parent]
+        shown = paths[place.field] = f"{paths[place.parent]}/{os.fsdecode(place.name)}"
+        if _made(inside, place, shown):
+            changed.add(place.parent)
+        handles[place.field] = _open_place(inside, place, shown)
+        opened.callback(os.close, handles[place.field])
+    _require_one_device(handles, paths)
+    disk.sync_each([handles[field] for field in sorted(changed)])
+    del handles["handoff"]
+    return handles
+
+
+def _sync_parent(path: str) -> None:
+    parent = disk.open_folder(os.path.dirname(path))
+    try:
+        disk.sync(parent)
+    finally:
+        os.close(parent)
+
+
+def _made(inside: int, place: Place, shown: str) -> bool:
+    try:
+        os.mkdir(place.name, place.mode, dir_fd=inside)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise uncreated(os.fsdecode(place.name), shown, error) from error
+    return True
+
+
+def _open_place(inside: int, place: Place, shown: str) -> int:
+    try:
+        handle = disk.open_folder(place.name, inside=inside)
+    except OSError as error:
+        status = os.stat(place.name, dir_fd=inside, follow_symlinks=False)
+        raise _unopened(shown, stat.S_ISLNK(status.st_mode), error) from error
+    if place.mode == PRIVATE:
+        _make_private(handle, inside, shown)
+    return writable(handle, shown)
+
+
+def _make_private(handle: int, inside: int, shown: str) -> None:
+    """Claims are safe only where nobody else can rename: ours, and no access for others."""
+    status = os.fstat(handle)
+    trusted = {os.geteuid()}
+    if os.geteuid() == 0:  # root may go on with what the folder's own user began
+        trusted.add(os.fstat(inside).st_uid)
+    if status.st_uid not in trusted:
+        os.close(handle)
+        raise refused(
+            "folder_not_ours",
+            f"{shown} belongs to uid {status.st_uid}, who could swap claimed files",
+            f"run as that user, or remove it: a folder of uid {os.geteuid()} is made there",
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        os.fchmod(handle, PRIVATE)
+
+
+def writable(handle: int, shown: str) -> int:
+    """Pass an open folder on, or close and refuse it when this user cannot work in it."""
+    if os.access(b".", os.R_OK | os.W_OK | os.X_OK, dir_fd=handle, effective_ids=True):
+        return handle
+    os.close(handle)
+    raise refused(
+        "folder_not_writable",
+        f"{shown} may not be read and written by uid {os.geteuid()}",
+        "change its owner or mode, or run as its owner; a read-only mount will not do",
+    )
+
+
+def _require_one_device(handles: dict[str, int], paths: dict[str, str]) -> None:
+    if os.fstat(handles["claimed"]).st_dev == os.fstat(handles["handoff"]).st_dev:
+        return
+    raise refused(
+        "claims_on_other_device",
+        f"{paths['claimed']} is on another file system than {paths['handoff']}",
+        "a claim is a rename and cannot cross; to keep the state elsewhere use -state-dir",
+    )
+
+
+def refused(code: str, message: str, hint: str) -> CannotStart:
+    """Word why the daemon cannot start, or cannot go on, with a folder."""
+    return CannotStart(message, hint=hint, code=code)
+
+
+def uncreated(what: str, shown: str, error: OSError) -> CannotStart:
+    """Word why a folder cannot be made."""
+    # The original's words, which are Go's: `mkdir handoff: permission denied`.
+    reason = (error.strerror or str(error)).lower()
+    return refused(
+        "folder_not_created",
+        f"Failed to create {what} directory: mkdir {os.path.normpath(shown)}: {reason}",
+        "make sure that this user may write there, or create the folder for it",
+    )
+
+
+def _unopened(shown: str, is_symlink: bool, error: OSError) -> CannotStart:
+    if is_symlink:
+        return refused(
+            "folder_is_symlink",
+            f"{shown} is a symlink",
+            "remove it: what it points to could be swapped; a folder is made in its place",
+        )
+    return refused(
+        "folder_not_usable",
+        f"{shown} cannot be opened as a folder: {error.strerror}",
+        "move away what stands there, or let this user read it",
+    )
