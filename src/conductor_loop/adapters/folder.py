@@ -1,0 +1,246 @@
+"""The handoff folder as a source of intents. Events are hints; a scan is the truth."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections import deque
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from conductor_loop import disk
+from conductor_loop.adapters.claims import Claim, Claims
+from conductor_loop.adapters.folder_events import Hints
+from conductor_loop.adapters.folder_scan import MOST_REMEMBERED, Ignored
+from conductor_loop.adapters.folder_watch import FolderSettings, FolderWatch
+from conductor_loop.adapters.layout import Layout
+from conductor_loop.adapters.lock import Lock
+from conductor_loop.adapters.writers import is_open_for_writing
+from conductor_loop.core.arrival import Arrival, Content
+from conductor_loop.core.completeness import Kind, Ready, Sighting, Wait, is_complete
+from conductor_loop.core.naming import shown
+from conductor_loop.core.waiting import Candidate
+from conductor_loop.ports import Clock
+from conductor_loop.spare_folders import SpareFolders
+
+_log = logging.getLogger("conductor_loop.folder")
+
+_NS = 1_000_000_000
+_RETRY_SECONDS = 1.0  # after an error that is the world's fault
+_REFUSED_RETRY_SECONDS = 30.0  # after an error of one file's own, e.g. a mount on top of it
+_LOOKS_AT_ONE_GO = 1_000  # about 10 ms; then other tasks get their turn
+_BATCH_BYTES = 16 * 1024 * 1024  # what one batch keeps in memory, give or take its last file
+_TIMER_SLACK = 0.001  # a timer may fire a little early
+
+
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """How the source fares, for readiness and metrics."""
+
+    is_served: bool
+    """The handoff folder stands where it should, and is the one that is open."""
+    blocked_by: OSError | None
+    """What keeps files from being claimed at the moment."""
+    waiting: int
+    """Names known to wait in the folder."""
+    oldest: datetime | None
+    """The last change of the oldest of them."""
+    ignored: int
+    """Files left alone."""
+    scan_seconds: float
+    """How long the last scan took."""
+    hears_events: bool
+    """New files are announced by the kernel; otherwise only the scan finds them."""
+
+
+class FolderSource:
+    """`ports.Source` on a folder. One task calls `take`; a cancelled call loses nothing."""
+
+    blocked_by: OSError | None
+
+    def __init__(
+        self,
+        layout: Layout,
+        lock: Lock,
+        hints: Hints,
+        clock: Clock,
+        settings: FolderSettings,
+        spares: SpareFolders,
+    ) -> None:
+        self._layout, self._hints = layout, hints
+        self._clock, self._settings = clock, settings
+        self._watch = FolderWatch(layout, lock, hints, clock, settings)
+        self._waiting = self._watch.waiting
+        self._claims = Claims(layout, clock, settings.max_bytes, spares)
+        self._claimed: deque[Claim] = deque()
+        self._unsynced: list[Claim] = []
+        self._arrivals: list[Arrival] = []
+        self._refused: dict[bytes, Ignored] = {}
+        self._resume_at = 0.0
+        self.blocked_by = None
+
+    async def take(self, room: int) -> Sequence[Arrival]:
+        """See `ports.Source`. Raises DurabilityLost."""
+        while not self._arrivals:
+            await self._watch.find()
+            if self._watch.is_served and self._clock.steady() >= self._resume_at:
+                self._watch.troubles.clear("claim")
+                self._claim(room)
+                self._read()
+            self.blocked_by = self._watch.troubles.first()
+            if not self._arrivals:
+                if self._is_drained():
+                    return ()
+                await self._hints.wait(self._pause())
+        # No await from the first rename to the return: a cancelled call leaves no claim behind.
+        self._claims.sync(self._unsynced)
+        self._unsynced.clear()
+        batch, self._arrivals = self._arrivals[:room], self._arrivals[room:]
+        return batch
+
+    async def leftovers(self, known: Container[str]) -> Sequence[Arrival]:
+        """See `ports.Source`. Sorted by id; empty claim folders are removed on the way."""
+        return self._claims.leftovers(known)
+
+    def ignored(self) -> Sequence[Ignored]:
+        """Files left alone, as far as they are remembered; `state` has their number."""
+        return [*self._watch.ignored.values(), *self._refused.values()]
+
+    def state(self) -> FolderState:
+        """Look at the folder now, and say what is known."""
+        oldest = self._waiting.oldest_ctime_ns()
+        return FolderState(
+            is_served=self._watch.is_served and self._layout.is_current(),
+            blocked_by=self.blocked_by,
+            waiting=len(self._waiting) + len(self._claimed) + len(self._arrivals),
+            oldest=None if oldest is None else datetime.fromtimestamp(oldest / _NS, UTC),
+            ignored=self._watch.ignored_count + len(self._refused),
+            scan_seconds=self._watch.scan_seconds,
+            hears_events=self._watch.hears_events,
+        )
+
+    def _claim(self, room: int) -> None:
+        """Claim what is complete, until there is no room, no candidate, or the world objects."""
+        for _ in range(_LOOKS_AT_ONE_GO):
+            if len(self._claimed) >= room:
+                break
+            candidate = self._waiting.next(self._clock.steady())
+            if candidate is None or not self._try(candidate):
+                break
+        self._claims.tidy()
+
+    def _try(self, candidate: Candidate) -> bool:
+        """Look at a file, and claim it or set it aside; False when nothing can be claimed now."""
+        try:
+            sighting = self._look(candidate)
+            if sighting is not None and self._is_ready(sighting):
+                self._take_over(sighting.name)
+        except OSError as error:
+            if error.errno not in disk.PASSING_ERRORS:
+                self._refuse(candidate, error)
+                return True
+            self._waiting.set_aside(candidate, self._clock.steady())
+            self._stop_for_now(candidate.name, "claimed", error)
+            return False
+        return True
+
+    def _look(self, candidate: Candidate) -> Sighting | None:
+        try:
+            status = os.stat(candidate.name, dir_fd=self._layout.handoff, follow_symlinks=False)
+        except FileNotFoundError:
+            self._refused.pop(candidate.name, None)
+            return None
+        is_unchanged = candidate.ctime_ns in (None, status.st_ctime_ns)
+        seen = candidate.first_seen if is_unchanged else None
+        return Sighting(
+            name=candidate.name,
+            kind=_kind(status.st_mode),
+            ctime_ns=status.st_ctime_ns,
+            links=status.st_nlink,
+            first_seen=self._clock.steady() if seen is None else seen,
+            arrived_by_rename=candidate.arrived_by_rename and is_unchanged,
+        )
+
+    def _is_ready(self, sighting: Sighting) -> bool:
+        """Judge a look; what is not complete yet is set aside for as long as it needs."""
+        now, debounce = self._clock.steady(), self._settings.debounce
+        wall_ns = int(self._clock.now().timestamp() * _NS)
+        verdict = is_complete(sighting, wall_ns, now, debounce)
+        if isinstance(verdict, Ready) and self._has_writer(sighting):
+            verdict = is_complete(replace(sighting, writer_open=True), wall_ns, now, debounce)
+        if isinstance(verdict, Wait):
+            self._waiting.set_aside(_waiting(sighting), now + verdict.seconds + _TIMER_SLACK)
+        return isinstance(verdict, Ready)
+
+    def _has_writer(self, sighting: Sighting) -> bool:
+        if sighting.arrived_by_rename or sighting.kind is not Kind.REGULAR:
+            return False
+        return is_open_for_writing(self._layout.handoff, sighting.name)
+
+    def _take_over(self, name: bytes) -> None:
+        claim = self._claims.claim(name)
+        self._refused.pop(name, None)
+        if claim is not None:
+            self._claimed.append(claim)
+            self._unsynced.append(claim)
+
+    def _refuse(self, candidate: Candidate, error: OSError) -> None:
+        """One file cannot be renamed, e.g. it is a mount point (EXDEV, EBUSY): never copy it."""
+        name = candidate.name
+        if name not in self._refused and len(self._refused) < MOST_REMEMBERED:
+            ignored = Ignored(
+                name,
+                f"it cannot be claimed: {error.strerror}",
+                "hand it over as a plain file that the daemon's user may rename",
+            )
+            self._refused[name] = ignored
+            _log.error("%s: %s; %s", shown(name), ignored.why, ignored.remedy)
+        if not self._settings.once:
+            self._waiting.set_aside(candidate, self._clock.steady() + _REFUSED_RETRY_SECONDS)
+
+    def _read(self) -> None:
+        """Turn claims into arrivals, in order, until the batch is big enough."""
+        size = 0
+        while self._claimed and size <= _BATCH_BYTES:
+            claim = self._claimed[0]
+            try:
+                arrival = self._claims.read(claim)
+            except OSError as error:
+                self._stop_for_now(claim.name, "read", error)
+                return
+            self._claimed.popleft()
+            if arrival is not None:
+                self._arrivals.append(arrival)
+                size += len(arrival.content.body) if isinstance(arrival.content, Content) else 0
+
+    def _stop_for_now(self, name: bytes, what: str, error: OSError) -> None:
+        self._resume_at = self._clock.steady() + _RETRY_SECONDS
+        self._watch.suspect()
+        why = f"{shown(name)} cannot be {what}: {error.strerror}; trying again"
+        self._watch.troubles.report("claim", OSError(error.errno, why))
+
+    def _is_drained(self) -> bool:
+        is_empty = not self._claimed and not len(self._waiting)
+        return self._settings.once and self._watch.is_scanned and is_empty
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do, should no event come first."""
+        times = [self._watch.next_time()]
+        if self._watch.is_served:
+            due = 0.0 if self._claimed else self._waiting.next_due()
+            times += [] if due is None else [max(due, self._resume_at)]
+        return max(min(times) - self._clock.steady(), 0.0)
+
+
+def _kind(mode: int) -> Kind:
+    if stat.S_ISREG(mode):
+        return Kind.REGULAR
+    return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.SPECIAL
+
+
+def _waiting(sighting: Sighting) -> Candidate:
+    return Candidate(
+        sighting.name, sighting.arrived_by_rename, sighting.first_seen, sighting.ctime_ns
+    )

@@ -1,0 +1,187 @@
+"""What waits in the handoff folder, and whether it is still the same folder."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+
+from conductor_loop.adapters.folder_events import Hints
+from conductor_loop.adapters.folder_scan import MOST_REMEMBERED, Ignored, Listing, list_folder
+from conductor_loop.adapters.layout import Layout
+from conductor_loop.adapters.lock import Lock
+from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.naming import shown
+from conductor_loop.core.waiting import Waiting, ctime_of, name_of
+from conductor_loop.ports import Clock
+
+_log = logging.getLogger("conductor_loop.folder")
+
+_NS = 1_000_000_000
+_SCAN_SHARE = 20  # one part in so many of the time may go into scans: 5 %
+_RETRY_SECONDS = 1.0  # after a scan that failed, or a folder that is not there
+_TOLD_BY_THEN_NS = _NS  # an event that has not come a second after its file will not come
+_SAMPLE = 100  # files of a listing that are checked for having been announced
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSettings:
+    """What an operator may choose about the handoff folder."""
+
+    debounce: timedelta = timedelta(milliseconds=500)
+    """Quiet after which a file written in place counts as complete."""
+    period: timedelta = timedelta(seconds=2)
+    """Time between scans, which find what events did not tell."""
+    max_bytes: int = 10 * 1024 * 1024
+    """Larger files are refused unread."""
+    once: bool = False
+    """Take what the first scan finds, then end."""
+
+
+class Troubles:
+    """What keeps the source from working, by area: logged when it changes, kept until it passes."""
+
+    def __init__(self) -> None:
+        self._errors: dict[str, OSError] = {}
+        self._logged: dict[str, str] = {}
+
+    def report(self, area: str, error: OSError) -> None:
+        """Something of this area cannot be done now."""
+        self._errors[area] = error
+        if self._logged.get(area) != str(error):
+            self._logged[area] = str(error)
+            _log.error("%s", error.strerror)
+
+    def clear(self, area: str) -> None:
+        """Nothing is wrong in this area, or it shall be tried again."""
+        self._errors.pop(area, None)
+
+    def first(self) -> OSError | None:
+        """Any of the present ones."""
+        return next(iter(self._errors.values()), None)
+
+
+class FolderWatch:
+    """Keeps `waiting` in line with the folder, and the folder open under its name."""
+
+    def __init__(
+        self, layout: Layout, lock: Lock, hints: Hints, clock: Clock, settings: FolderSettings
+    ) -> None:
+        self._layout, self._lock, self._hints = layout, lock, hints
+        self._clock, self._settings = clock, settings
+        self._period = math.inf if settings.once else settings.period.total_seconds()
+        self.waiting = Waiting()
+        self.troubles = Troubles()
+        self.is_served = False
+        """The handoff folder is the one that is open, and its lock is ours."""
+        self.is_scanned = False
+        self.hears_events = False
+        """New files are announced; otherwise only the scan finds them."""
+        self.scan_seconds = 0.0
+        self.ignored: dict[bytes, Ignored] = {}
+        self.ignored_count = 0
+        self._may_have_missed = True
+        self._next_check = self._next_scan = self._earliest_scan = -math.inf
+
+    async def find(self) -> None:
+        """Bring `waiting` up to date: what was heard, and a scan when it is time for one."""
+        now = self._clock.steady()
+        heard = self._hints.collect()
+        self.hears_events |= bool(heard.names)
+        if not self.waiting.hear(heard.names.items()) or heard.is_incomplete:
+            self._may_have_missed = True
+            self._next_scan = min(self._next_scan, self._earliest_scan)
+        if heard.folder_changed or now >= self._next_check:
+            self._check(now)
+        if self.is_served and now >= self._next_scan and self.waiting.is_listing_done:
+            await self._scan()
+
+    def suspect(self) -> None:
+        """Something went wrong that a replaced folder would explain: check soon."""
+        self._next_check = -math.inf
+
+    def next_time(self) -> float:
+        """The steady second at which `find` has something to do, should no event come first."""
+        return min(self._next_check, self._next_scan) if self.is_served else self._next_check
+
+    def _check(self, now: float) -> None:
+        self._next_check = now + self._period
+        if self.is_served and self._layout.is_current():
+            return
+        self.is_served = False
+        try:
+            self._open_anew()
+        except CannotStart as error:
+            self.troubles.report("folder", OSError(errno.ESTALE, f"{error.message}; {error.hint}"))
+        except OSError as error:
+            why = f"{self._layout.path} cannot be opened again: {error.strerror}"
+            self.troubles.report("folder", OSError(error.errno, why))
+        else:
+            self.is_served = True
+            self.troubles.clear("folder")
+            return
+        self._next_check = now + _RETRY_SECONDS
+
+    def _open_anew(self) -> None:
+        if not self._layout.is_current():
+            self._layout.reopen()
+            _log.warning("%s, or a folder in it, was replaced: opened again", self._layout.path)
+        self._lock.renew()
+        if not self._settings.once:
+            self._listen()
+        self._may_have_missed = True
+        self._next_scan = -math.inf
+
+    def _listen(self) -> None:
+        try:
+            self._hints.watch(self._layout.path)
+            self.hears_events = True
+        except OSError as error:
+            self.hears_events = False
+            _log.warning(
+                "no events for %s (%s; the limits are fs.inotify.*): scanning every %g s instead",
+                self._layout.path,
+                error.strerror,
+                self._period,
+            )
+
+    async def _scan(self) -> None:
+        began = self._clock.steady()
+        settled_before = int((self._clock.now() - self._settings.debounce).timestamp() * _NS)
+        try:
+            listing = await list_folder(self._layout.handoff, settled_before)
+        except OSError as error:
+            why = f"{self._layout.path} cannot be listed: {error.strerror}"
+            self.troubles.report("scan", OSError(error.errno, why))
+            self._next_scan = began + _RETRY_SECONDS
+            return
+        self.troubles.clear("scan")
+        self.scan_seconds = self._clock.steady() - began
+        self._earliest_scan = began + self.scan_seconds * _SCAN_SHARE
+        self._next_scan = max(began + self._period, self._earliest_scan)
+        self._mind_silence(listing, settled_before)
+        self._take_over(listing)
+
+    def _take_over(self, listing: Listing) -> None:
+        for name, ignored in listing.ignored.items():
+            if name not in self.ignored:
+                _log.warning("%s is left alone: %s; %s", shown(name), ignored.why, ignored.remedy)
+        if listing.ignored_count > MOST_REMEMBERED >= self.ignored_count:
+            _log.warning("more than %d files are left alone", MOST_REMEMBERED)
+        self.ignored, self.ignored_count = listing.ignored, listing.ignored_count
+        self.waiting.relist(listing.keys)
+        self.is_scanned = True
+
+    def _mind_silence(self, listing: Listing, settled_before: int) -> None:
+        """A file that has stood there for a while and was never announced: events do not come."""
+        is_quiet = not (self._may_have_missed or len(self.waiting))
+        self._may_have_missed = False
+        if not (is_quiet and self.hears_events):
+            return
+        for key in listing.keys[:_SAMPLE]:
+            if ctime_of(key) < settled_before - _TOLD_BY_THEN_NS:
+                self.hears_events = False
+                _log.warning("%s came without an event: relying on scans", shown(name_of(key)))
+                return
