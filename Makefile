@@ -42,7 +42,7 @@ format: $(STAMP)  ## rewrite the source in the one format
 bench: $(STAMP)  ## measure speed and memory (about 10 minutes; ARGS=--quick for one)
 	@$(PYTHON_IN_VENV) -m bench $(ARGS)
 
-crash: $(STAMP)  ## kill the daemon at every system call (about an hour), write docs/reliability.md
+crash: $(STAMP)  ## kill the daemon at every system call (takes long), write docs/reliability.md
 	@.ci/tools strace
 	@$(PYTHON_IN_VENV) -m tests.crash --write-docs $(ARGS)
 

@@ -1,0 +1,218 @@
+"""What must hold after a crash, and what must hold once a restart has come to its end."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from conductor_loop.adapters.journal import open_reader
+from conductor_loop.core.places import Place, filed_path
+from conductor_loop.core.records import Summary
+from conductor_loop.core.states import FINAL, State
+from tests.crash.scene import FRESH, PAST, Scene, With, digest, tree
+
+_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+STATUS_OF = {
+    State.PUBLISHED: "success",
+    State.FAILED: "failed",
+    State.REJECTED: "failed",
+    State.QUARANTINED: "failed",
+    State.TIMED_OUT: "timeout",
+    State.SKIPPED: "skipped",
+}
+"""The status that each final state's verdict tells; a duplicate has no verdict of its own."""
+
+HANDED_OVER = sorted(digest(body) for body in (*PAST.values(), *FRESH.values()))
+"""What went in, to be told from what the journal says went in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """How the story ends when nothing disturbs it."""
+
+    endings: Counter[tuple[bytes, str, State]]
+    """Name, digest and final state of each intent."""
+    packages: dict[str, str]
+    names: Counter[str]
+    """Every path below the handoff, ids made alike."""
+    versions: frozenset[tuple[tuple[str, str], ...]]
+    """Each whole package that may be seen at some moment."""
+
+
+def expect(scene: Scene) -> Expected:
+    """Live through the story undisturbed. Raises RuntimeError when even that goes wrong."""
+    scene.reset()
+    before = scene.packages()
+    ended = scene.run_once()
+    if ended.returncode != 8:
+        raise RuntimeError(f"the story ends with {ended.returncode}, not 8: {ended.stderr}")
+    after = scene.packages()
+    ends, names = endings(scene), _names(scene)
+    wrong = [*broken_journal_and_files(scene)]
+    if wrong or sorted(sha for _, sha, _ in ends.elements()) != HANDED_OVER:
+        raise RuntimeError(f"the story goes wrong undisturbed: {wrong or ends}")
+    versions = {*_by_package(before).values(), *_by_package(after).values()}
+    return Expected(ends, after, names, frozenset(versions | _superseded(scene)))
+
+
+def broken_after_crash(scene: Scene, expected: Expected) -> list[str]:
+    """What is wrong while nothing runs after a crash: half a package, a verdict too early."""
+    wrong = []
+    if scene.publisher is With.BUILTIN:
+        for name, package in _by_package(scene.packages()).items():
+            if package not in expected.versions:
+                wrong.append(f"{name} is half-written: {package}")
+    for verdict in _verdicts(scene):
+        if verdict is None:
+            wrong.append("a verdict is half-written")
+        elif _is_waiting(scene, str(verdict["intent_id"]), str(verdict["intent_file"])):
+            wrong.append(f"{verdict['intent_file']} has its verdict but is not filed")
+    return wrong
+
+
+def broken_at_the_end(scene: Scene, expected: Expected) -> list[str]:
+    """What is wrong after the restart came to its end."""
+    wrong = broken_journal_and_files(scene)
+    if (ends := endings(scene)) != expected.endings:
+        wrong.append(f"endings {ends - expected.endings}, not {expected.endings - ends}")
+    if (packages := scene.packages()) != expected.packages:
+        wrong.append(f"other packages: {dict(packages.items() ^ expected.packages.items())}")
+    names = _names(scene)
+    if left := names - expected.names:
+        wrong.append(f"left behind: {left}")
+    if missing := {name for name in expected.names - names if not name.startswith(".conductor/")}:
+        wrong.append(f"missing: {missing}")
+    return wrong
+
+
+def broken_journal_and_files(scene: Scene) -> list[str]:
+    """What is wrong with any handoff whose daemon came to the end of its work."""
+    return [*_unfinished(scene), *_misplaced(scene), *_misjudged(scene), *_inconsistent(scene)]
+
+
+def _summaries(scene: Scene) -> list[Summary]:
+    reader = open_reader(scene.state)
+    try:
+        return list(reader.summaries(limit=1_000_000))
+    finally:
+        reader.close()
+
+
+def _names(scene: Scene) -> Counter[str]:
+    """Temporary files that stay behind show up here, whatever they are called."""
+    paths = (str(path.relative_to(scene.handoff)) for path in scene.handoff.rglob("*"))
+    return Counter(
+        _ID.sub("ID", path) for path in paths if not path.endswith(("journal.db-wal", "-shm"))
+    )
+
+
+def endings(scene: Scene) -> Counter[tuple[bytes, str, State]]:
+    """Name, digest and state of every intent that the journal knows."""
+    return Counter((each.name, each.digest, each.state) for each in _summaries(scene))
+
+
+def _unfinished(scene: Scene) -> Iterator[str]:
+    """Files still handed over, claims still held, staging left behind."""
+    for path in scene.handoff.glob("intent-*"):
+        yield f"still in the handoff: {path.name}"
+    for folder in ("claimed", "quarantine"):
+        for path in (scene.state / folder).rglob("*"):
+            yield f"left in {folder}: {path.name}"
+    for each in _summaries(scene):
+        if each.state not in FINAL:
+            yield f"{each.name!r} is {each.state}"
+
+
+def _misplaced(scene: Scene) -> Iterator[str]:
+    """Files that are not where the journal says, whole, and only there."""
+    found = {
+        f"{folder}/{name}": sha
+        for folder in ("processed", "failed")
+        for name, sha in tree(scene.handoff / folder).items()
+    }
+    logs = {name for name in found if name.endswith(".error.log")}
+    told = dict(_filed(each) for each in _summaries(scene))
+    if (files := {name: found[name] for name in found.keys() - logs}) != told:
+        yield f"filed otherwise than told: {sorted(files.items() ^ told.items())}"
+    failed = {f"{name}.error.log" for name in told if name.startswith("failed/")}
+    if logs != failed:
+        yield f"error logs {sorted(logs)}, wanted {sorted(failed)}"
+
+
+def _filed(each: Summary) -> tuple[str, str]:
+    path = None if each.filed is None else filed_path(Place(each.filed), each.name, each.intent_id)
+    return (path or each.name).decode(), each.digest
+
+
+def _misjudged(scene: Scene) -> Iterator[str]:
+    """Intents without exactly one verdict that tells their state."""
+    verdicts = Counter(
+        (str(verdict["intent_id"]), str(verdict["status"]))
+        for verdict in _verdicts(scene)
+        if verdict is not None
+    )
+    wanted = Counter(
+        (each.intent_id, STATUS_OF[each.state])
+        for each in _summaries(scene)
+        if each.state in STATUS_OF
+    )
+    if verdicts != wanted:
+        yield f"verdicts {verdicts - wanted} too many, {wanted - verdicts} too few"
+
+
+def _inconsistent(scene: Scene) -> Iterator[str]:
+    """Faults of the journal itself."""
+    reader = open_reader(scene.state)
+    if reader.position() != reader.last_seq():
+        yield f"views stand at {reader.position()} of {reader.last_seq()}"
+    if reader.parked():
+        yield f"set aside: {reader.parked()}"
+    reader.close()
+    connection = apsw.Connection(str(scene.state / "journal.db"))
+    checked = connection.execute("PRAGMA integrity_check").get
+    finals = connection.execute(
+        "SELECT count(*) FROM events WHERE json_extract(event, '$.type') IN"
+        " ('Published', 'Failed', 'TimedOut', 'Skipped', 'Rejected', 'Quarantined', 'Duplicated')"
+    ).get
+    intents = connection.execute("SELECT count(*) FROM intents").get
+    connection.close()
+    if checked != "ok":
+        yield f"integrity check: {checked}"
+    if finals != intents:
+        yield f"{finals} final events for {intents} intents"
+
+
+def _verdicts(scene: Scene) -> Iterator[dict[str, object] | None]:
+    for path in sorted((scene.handoff / "status").rglob("*.status")):
+        try:
+            yield json.loads(path.read_bytes())
+        except ValueError:
+            yield None
+
+
+def _is_waiting(scene: Scene, intent_id: str, name: str) -> bool:
+    """Whether the very file that a verdict tells of is still claimed."""
+    return (scene.state / "claimed" / intent_id / name).exists()
+
+
+def _by_package(files: dict[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:
+    packages: dict[str, list[tuple[str, str]]] = {}
+    for path, sha in files.items():
+        packages.setdefault(str(Path(path).parent), []).append((path, sha))
+    return {name: tuple(sorted(package)) for name, package in packages.items()}
+
+
+def _superseded(scene: Scene) -> set[tuple[tuple[str, str], ...]]:
+    """Packages that a later intent of the same story replaces."""
+    if scene.publisher is not With.BUILTIN:
+        return set()
+    scene.reset()
+    (scene.handoff / "intent-2-second.json").unlink()
+    scene.run_once()
+    return set(_by_package(scene.packages()).values())
