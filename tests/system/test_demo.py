@@ -63,3 +63,10 @@ def test_a_folder_that_no_demo_made_is_never_removed(tmp_path: Path) -> None:
 
     assert (done.returncode, precious.read_text()) == (1, "keep me")
     assert "no demo folder" in done.stderr
+
+
+def test_the_demo_never_hands_over_in_a_folder_of_the_users(tmp_path: Path) -> None:
+    done = run_demo(tmp_path, "-handoff", "mine")
+
+    assert done.returncode == 2
+    assert list(tmp_path.iterdir()) == []

@@ -13,11 +13,11 @@ from pathlib import Path
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.logging_setup import configure_logging
 from conductor_loop.cli.terminal import print_line, print_table
-from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.faults import CannotStart, UsageError
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import UNSUCCESSFUL
-from conductor_loop.settings import LogLevel, Settings
+from conductor_loop.settings import LogLevel, Settings, load_settings
 
 NAME = "demo"
 HELP = (
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run the samples; the bad ones are meant to fail, so that is no failure of the demo."""
+    _refuse_folders_of_others(settings)
     folder = _fresh(args.folder)
     handoff, out = folder / "handoff", folder / "out"
     samples = sorted(_samples().glob("*.json"))
@@ -68,6 +69,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     _show_packages(out)
     _show_next_step(handoff, out)
     return 0
+
+
+def _refuse_folders_of_others(settings: Settings) -> None:
+    usual = load_settings((), {})
+    if (settings.handoff, settings.state_dir) != (usual.handoff, usual.state_dir):
+        raise UsageError(
+            "the demo hands over in a folder of its own, never in yours",
+            hint="leave -handoff and -state-dir out; -folder says where",
+        )
 
 
 def _fresh(folder: Path) -> Path:
