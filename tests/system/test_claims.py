@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -185,3 +186,15 @@ def test_a_leftover_that_is_no_file_is_not_opened(claims: Claims, claimed: Path)
     os.mkfifo(place / "intent-fifo.json")
     [arrival] = claims.leftovers(())
     assert arrival.content == Special("FIFO")
+
+
+def test_claims_are_synced_even_without_descriptors(tmp_path: Path, claims: Claims) -> None:
+    (tmp_path / "intent-a.json").write_bytes(b"{}")
+    claim = claims.claim(b"intent-a.json")
+    assert claim is not None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        claims.sync([claim])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -21,8 +21,8 @@ from asyncinotify import Inotify, Mask
 
 from conductor_loop.adapters.folder_scan import list_ignored
 from conductor_loop.core.arrival import Content, HardLinked, Special, TooLarge
-from conductor_loop.core.faults import DurabilityLost
-from tests.fakes import in_a_loop
+from conductor_loop.core.faults import CannotStart, DurabilityLost
+from tests.fakes import in_a_loop, number_id
 from tests.fakes_source import A_WHILE, BRISK, Served, ToldHints, names, serving, take, take_all
 from tests.own_mounts import run_in_own_mounts
 
@@ -699,3 +699,19 @@ async def test_the_state_tells_how_much_waits_and_since_when(handoff: Path) -> N
         assert before <= state.oldest <= served.clock.now()
         assert state.is_served
         assert state.blocked_by is None
+
+
+@in_a_loop
+async def test_claims_of_before_that_cannot_be_read_now_are_a_reason_not_to_start(
+    handoff: Path,
+) -> None:
+    with serving(handoff) as served:
+        (served.claimed / number_id(1)).mkdir()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            with pytest.raises(CannotStart) as raised:
+                await served.source.leftovers(())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert raised.value.code == "claims_unreadable"

@@ -153,6 +153,21 @@ def test_a_folder_that_cannot_be_made_is_told_in_the_words_of_the_original(
     ordinary_user.chmod(0o755)
 
 
+def test_a_folder_inside_a_closed_one_is_told_the_same_way(ordinary_user: Path) -> None:
+    ordinary_user.chmod(0o000)
+    error = refusal(ordinary_user / "closed/handoff")
+    assert error.code == "folder_not_created"
+    assert error.message.endswith(": permission denied")
+    ordinary_user.chmod(0o755)
+
+
+def test_a_parent_that_may_not_be_listed_is_no_hindrance(ordinary_user: Path) -> None:
+    ordinary_user.chmod(0o300)
+    with open_layout(ordinary_user / "handoff") as layout:
+        assert layout.is_current()
+    ordinary_user.chmod(0o755)
+
+
 @pytest.mark.parametrize("name", ["", "processed", "failed", "status", ".conductor"])
 def test_a_folder_that_may_not_be_written_is_refused(ordinary_user: Path, name: str) -> None:
     handoff = ordinary_user / "handoff"

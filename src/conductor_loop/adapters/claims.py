@@ -89,15 +89,9 @@ class Claims:
 
     def sync(self, claims: Sequence[Claim]) -> None:
         """Make claims survive a power cut. Raises DurabilityLost."""
-        if len(claims) > _FEW_CLAIMS:
-            disk.sync_file_system(self._layout.handoff)
+        if not claims or (len(claims) <= _FEW_CLAIMS and self._sync_folders(claims)):
             return
-        with contextlib.ExitStack() as opened:
-            folders = [self._layout.handoff, self._layout.claimed]
-            for claim in claims:
-                folders.append(self._open(claim.intent_id))
-                opened.callback(os.close, folders[-1])
-            disk.sync_each(folders)
+        disk.sync_file_system(self._layout.handoff)
 
     def read(self, claim: Claim) -> Arrival | None:
         """Look at a claimed file and read it once; None when it was taken from under us.
@@ -129,6 +123,19 @@ class Claims:
         if claims:
             self.sync(claims)
         return arrivals
+
+    def _sync_folders(self, claims: Sequence[Claim]) -> bool:
+        """Sync just the folders that were changed; False when they cannot be opened."""
+        folders = [self._layout.handoff, self._layout.claimed]
+        with contextlib.ExitStack() as opened:
+            try:
+                for claim in claims:
+                    folders.append(self._open(claim.intent_id))
+                    opened.callback(os.close, folders[-1])
+            except OSError:  # no descriptors left, or removed by hand
+                return False
+            disk.sync_each(folders)
+        return True
 
     def _ids(self) -> list[str]:
         names = os.listdir(self._layout.claimed)

@@ -20,6 +20,7 @@ from conductor_loop.adapters.lock import Lock
 from conductor_loop.adapters.writers import is_open_for_writing
 from conductor_loop.core.arrival import Arrival, Content
 from conductor_loop.core.completeness import Kind, Ready, Sighting, Wait, is_complete
+from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 from conductor_loop.core.waiting import Candidate
 from conductor_loop.ports import Clock
@@ -101,8 +102,18 @@ class FolderSource:
         return batch
 
     async def leftovers(self, known: Container[str]) -> Sequence[Arrival]:
-        """See `ports.Source`. Sorted by id; empty claim folders are removed on the way."""
-        return self._claims.leftovers(known)
+        """See `ports.Source`. Sorted by id; empty claim folders are removed on the way.
+
+        Raises CannotStart when they cannot be read now, and DurabilityLost.
+        """
+        try:
+            return self._claims.leftovers(known)
+        except OSError as error:
+            raise CannotStart(
+                f"what was claimed before cannot be read: {error.strerror}",
+                hint="it is kept in .conductor/claimed; mend the disk or the limits, start again",
+                code="claims_unreadable",
+            ) from error
 
     def ignored(self) -> Sequence[Ignored]:
         """Files left alone, as far as they are remembered; `state` has their number."""

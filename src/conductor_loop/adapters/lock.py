@@ -16,7 +16,7 @@ from conductor_loop.adapters.layout import Layout
 from conductor_loop.core.faults import CannotStart
 
 _LOCK_NAME = b"lock"
-_LONGEST_HOLDER = 4_096
+_LONGEST = 4_096
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -87,28 +87,29 @@ def read_holder(folder: int) -> Holder | None:
     except OSError:
         return None
     with contextlib.closing(os.fdopen(handle, "rb")) as file:
-        return _holder_in(file.read(_LONGEST_HOLDER))
+        return _holder_in(file.read(_LONGEST))
 
 
 def _locked(folder: int, holder: Holder, busy: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    try:
-        handle = os.open(_LOCK_NAME, flags, 0o600, dir_fd=folder)
-    except OSError as error:
-        raise CannotStart(
-            f"the lock file cannot be opened: {error.strerror}",
-            hint="remove what stands in place of `lock` in .conductor",
-            code="lock_unusable",
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        other = _holder_in(os.pread(handle, _LONGEST_HOLDER, 0))
-        os.close(handle)
-        raise _already_running(busy, other) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, msgspec.json.encode(holder), 0)
+    with contextlib.ExitStack() as opened:
+        try:
+            handle = os.open(_LOCK_NAME, flags, 0o600, dir_fd=folder)
+            opened.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _already_running(busy, _holder_in(os.pread(handle, _LONGEST, 0))) from None
+        except OSError as error:
+            raise _unusable(error) from error
+        _sign(handle, holder)
+        opened.pop_all()
     return handle
+
+
+def _sign(handle: int, holder: Holder) -> None:
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without a name in it
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, msgspec.json.encode(holder), 0)
 
 
 def _holder_in(data: bytes) -> Holder | None:
@@ -116,6 +117,14 @@ def _holder_in(data: bytes) -> Holder | None:
         return msgspec.json.decode(data, type=Holder)
     except msgspec.DecodeError:
         return None
+
+
+def _unusable(error: OSError) -> CannotStart:
+    return CannotStart(
+        f"the lock file in .conductor cannot be held: {error.strerror}",
+        hint="remove what stands in place of `lock`; its file system must know flock",
+        code="lock_unusable",
+    )
 
 
 def _already_running(busy: str, other: Holder | None) -> CannotStart:

@@ -39,13 +39,13 @@ OWN_NAMES = frozenset(place.name for place in PLACES if place.parent == "handoff
 
 def make_handoff(given: Path) -> str:
     """Create the folder if there is none, and resolve symlinks this once."""
-    if given.is_symlink() and not given.exists():
+    is_new = not os.path.exists(given)
+    if is_new and os.path.islink(given):
         raise refused(
             "handoff_dangling",
             f"{given} is a symlink to {os.readlink(given)}, where nothing is",
             "mount or create what it points to",
         )
-    is_new = not given.exists()
     try:
         os.makedirs(given, _OPEN, exist_ok=True)
     except OSError as error:
@@ -91,7 +91,10 @@ def open_places(handoff: int, path: str, opened: contextlib.ExitStack) -> dict[s
 
 
 def _sync_parent(path: str) -> None:
-    parent = disk.open_folder(os.path.dirname(path))
+    try:
+        parent = disk.open_folder(os.path.dirname(path))
+    except PermissionError:  # may be written, not read: then it cannot be synced either
+        return
     try:
         disk.sync(parent)
     finally:

@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 
+from conductor_loop.adapters.file_system import magic_of, not_local
 from conductor_loop.disk import PASSING_ERRORS
 
 _OPEN_SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
@@ -19,9 +20,10 @@ def is_open_for_writing(folder: int, name: bytes) -> bool:
 
     It is refused with EAGAIN while a writer has the file open, on any descriptor of this machine.
     Any other refusal (not the owner, no leases on this file system) says nothing and counts as
-    no. Raises OSError for what is the world's fault, e.g. no descriptors left.
+    no; so does EAGAIN from NFS and CIFS, which give it to whoever holds no delegation or oplock.
+    Raises OSError for what is the world's fault, e.g. no descriptors left.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not_local(magic_of(folder)) is not None:
         return False
     try:
         handle = os.open(name, _OPEN_SAFELY, dir_fd=folder)
