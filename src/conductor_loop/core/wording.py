@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import assert_never
 
 from conductor_loop.core.durations import format_duration
@@ -20,6 +21,7 @@ def timestamp(moment: datetime) -> str:
     return moment.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
 
 
+@lru_cache(maxsize=16)  # a verdict says the same duration three times
 def duration_text(duration: timedelta) -> str:
     """Write how long something ran; beyond a millisecond, to the millisecond."""
     if duration > _MILLISECOND:
