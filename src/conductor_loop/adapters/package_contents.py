@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from conductor_loop import disk
-from conductor_loop.adapters.package_staging import closing
+from conductor_loop.adapters.package_staging import Closing
 from conductor_loop.core.naming import shown
 
 # Far beyond anything written here: what is larger was put there by hand.
@@ -52,9 +52,9 @@ def files_in(out: str | os.PathLike[str], folder: tuple[str, str]) -> dict[str, 
     """
     with (
         suppress(FileNotFoundError),
-        closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as top,
-        closing(disk.open_folder(folder[0], inside=top)) as namespace,
-        closing(disk.open_folder(folder[1], inside=namespace)) as inside,
+        Closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as top,
+        Closing(disk.open_folder(folder[0], inside=top)) as namespace,
+        Closing(disk.open_folder(folder[1], inside=namespace)) as inside,
     ):
         contents = {name: _content(inside, name) for name in sorted(os.listdir(inside))}
         return {name: content for name, content in contents.items() if content is not None}
@@ -80,7 +80,7 @@ def _content(folder: int, name: str) -> bytes | None:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
         return None
-    with closing(handle):
+    with Closing(handle):
         facts = os.fstat(handle)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > _LONGEST_FILE:
             return None

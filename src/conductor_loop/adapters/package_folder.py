@@ -17,8 +17,8 @@ from conductor_loop import disk
 from conductor_loop.adapters.package_contents import Found, digests_in, sha256
 from conductor_loop.adapters.package_staging import (
     FOLDER_MODE,
+    Closing,
     Staging,
-    closing,
     open_staging,
     remove_tree,
 )
@@ -122,8 +122,8 @@ class PackageFolder:
     def _put(self, package: Package, warn: Callable[[str], None]) -> Placed:
         digests = {name: sha256(content) for name, content in package.files.items()}
         with (
-            closing(self._open_out()) as out,
-            closing(self._open_namespace(out, package.folder[0])) as namespace,
+            Closing(self._open_out()) as out,
+            Closing(self._open_namespace(out, package.folder[0])) as namespace,
         ):
             found = self._look(namespace, package.folder, digests)
             notes: tuple[str, ...] = ()
@@ -159,7 +159,7 @@ class PackageFolder:
             inside = _open_inside(namespace, folder[1], "/".join(folder))
         except FileNotFoundError:
             return Found(None, None, wanted)
-        with closing(inside):
+        with Closing(inside):
             written = self._staging.last_written(folder)
             expected = wanted.keys() | (written or {}).keys()
             return Found(digests_in(inside, expected), written, wanted)
@@ -184,9 +184,9 @@ class PackageFolder:
 
     def _sync_again(self, namespace: int, package: Package) -> None:
         # Written before, perhaps by a process that died before it could sync.
-        with closing(disk.open_folder(package.folder[1], inside=namespace)) as folder:
+        with Closing(disk.open_folder(package.folder[1], inside=namespace)) as folder:
             for name in package.files:
-                with closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)) as file:
+                with Closing(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)) as file:
                     self._unsynced.note(file)
             self._unsynced.note(folder)
 

@@ -27,13 +27,19 @@ _PROBE = b".conductor-loop-probe"  # starts with a dot, so it is no namespace
 _LONGEST_RECORD = 1 << 14
 
 
-@contextmanager
-def closing(handle: int) -> Iterator[int]:
-    """Close an open file or folder at the end of a block."""
-    try:
-        yield handle
-    finally:
-        os.close(handle)
+class Closing:
+    """Closes an open file or folder at the end of a block; a generator would cost more."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __enter__(self) -> int:
+        return self._handle
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)
 
 
 def open_staging(out: str, choices: Sequence[str]) -> Staging:
@@ -44,7 +50,7 @@ def open_staging(out: str, choices: Sequence[str]) -> Staging:
     will do.
     """
     why: list[str] = []
-    with closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as destination:
+    with Closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as destination:
         for path in choices:
             try:
                 return _reaching(path, destination)
@@ -75,9 +81,9 @@ class Staging:
         with suppress(FileExistsError):
             os.mkdir(path, _PRIVATE_FOLDER)
         with ExitStack() as opened:
-            self._root = opened.enter_context(closing(disk.open_folder(path)))
-            self._staged = opened.enter_context(closing(_subfolder(self._root, "staged")))
-            self._written = opened.enter_context(closing(_subfolder(self._root, "written")))
+            self._root = opened.enter_context(Closing(disk.open_folder(path)))
+            self._staged = opened.enter_context(Closing(_subfolder(self._root, "staged")))
+            self._written = opened.enter_context(Closing(_subfolder(self._root, "written")))
             with suppress(FileExistsError):
                 os.close(disk.write_new(self._root, b".gitignore", b"*\n", FILE_MODE))
             self._opened = opened.pop_all()
@@ -103,7 +109,7 @@ class Staging:
         `unsynced` is called with every file and folder of it while open. Other processes wait
         for the end of the block if they have a package of that namespace.
         """
-        with closing(_subfolder(self._staged, folder[0])) as namespace:
+        with Closing(_subfolder(self._staged, folder[0])) as namespace:
             fcntl.flock(namespace, fcntl.LOCK_EX)
             try:
                 _write_folder(namespace, folder[1], files, unsynced)
@@ -126,8 +132,8 @@ class Staging:
         """
         target = folder[1]
         with (
-            closing(_subfolder(self._root, "edited")) as edited,
-            closing(_subfolder(edited, folder[0])) as kept,
+            Closing(_subfolder(self._root, "edited")) as edited,
+            Closing(_subfolder(edited, folder[0])) as kept,
         ):
             with suppress(FileNotFoundError):
                 remove_tree(kept, target)
@@ -140,7 +146,7 @@ class Staging:
             handle = os.open("/".join(folder), os.O_RDONLY, dir_fd=self._written)
         except FileNotFoundError:
             return None
-        with closing(handle):
+        with Closing(handle):
             lines = os.read(handle, _LONGEST_RECORD).decode(errors="replace").splitlines()
         pairs = (line.partition("  ") for line in lines)
         return {name: digest for digest, _, name in pairs} or None
@@ -158,7 +164,7 @@ class Staging:
         except FileNotFoundError:
             os.close(_subfolder(self._written, folder[0]))
             handle = os.open(path, flags, _PRIVATE_FILE, dir_fd=self._written)
-        with closing(handle):
+        with Closing(handle):
             _overwrite(handle, record)
 
     def forget(self, folder: tuple[str, str]) -> None:
@@ -178,12 +184,12 @@ def _write_folder(
     parent: int, name: str, files: Mapping[str, bytes], unsynced: Callable[[int], None]
 ) -> None:
     is_new = _make(parent, name)
-    with closing(disk.open_folder(name, inside=parent)) as folder:
+    with Closing(disk.open_folder(name, inside=parent)) as folder:
         if not is_new:
             for other in set(os.listdir(folder)).difference(files):
                 _remove(folder, other)
         for file, content in files.items():
-            with closing(_written_file(folder, file, content, is_new)) as handle:
+            with Closing(_written_file(folder, file, content, is_new)) as handle:
                 os.fchmod(handle, FILE_MODE)
                 unsynced(handle)
         os.fchmod(folder, FOLDER_MODE)
