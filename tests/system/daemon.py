@@ -45,9 +45,13 @@ def intent(target: str = "amf", replicas: int = 1, **more: object) -> bytes:
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Wait for something to become true; fails after a generous deadline."""
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.01)
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
+        assert began < deadline, f"waited in vain: {what}"
+        # A costly look is repeated less often: it takes its time from the one that is waited for.
+        time.sleep(max(0.01, 10 * (time.monotonic() - began)))
 
 
 class Daemon:
@@ -274,7 +278,7 @@ class Site:
 
     def wait_for_final(self, count: int, seconds: float = PATIENCE) -> None:
         """Wait until so many intents are final, none is unfinished, and the views say so."""
-        wait_until(lambda: self._is_final(count), f"{count} final: {self.counts()}", seconds)
+        wait_until(lambda: self._is_final(count), f"{count} intents are final", seconds)
 
     def _is_final(self, count: int) -> bool:
         with contextlib.suppress(CannotStart), self.journal() as reader:
