@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.crash.injection import PLAUSIBLE, Usage, usages
-from tests.crash.invariants import Expected, expect
-from tests.crash.record import Sweep, describe, write_record
+from tests.crash.campaign import campaign
+from tests.crash.injection import PLAUSIBLE
+from tests.crash.record import describe, write_record
 from tests.crash.scene import Scene, With
 from tests.crash.soak import Soak, soak
 from tests.crash.survivors import adopt_orphans
-from tests.crash.sweep import sweep
 
-PROCESSES = 2
 KILLS = 150
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One call, disturbed in one way, with one publisher."""
-
-    publisher: With
-    fault: str
-    usage: Usage
 
 
 def main() -> int:
@@ -42,7 +27,7 @@ def main() -> int:
         print("strace is not installed")
         return 1
     with tempfile.TemporaryDirectory(prefix="conductor-crash-") as top:
-        sweeps = list(_swept(Path(top), options.fault, options.publisher))
+        sweeps = list(campaign(Path(top), options.fault, options.publisher))
         soaks = {} if options.no_soak else dict(_soaked(Path(top), options.publisher))
     print("\n" + describe(sweeps, soaks))
     if options.write_docs:
@@ -58,58 +43,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--publisher", action="append", type=With, help="with this only")
     parser.add_argument("--no-soak", action="store_true", help="leave the random kills out")
     return parser.parse_args()
-
-
-def _swept(top: Path, faults: list[str] | None, publishers: list[With] | None) -> Iterator[Sweep]:
-    """Run every sweep, two at a time, and print each as it ends."""
-    began = time.monotonic()
-    with ProcessPoolExecutor(
-        PROCESSES, multiprocessing.get_context("spawn"), initializer=adopt_orphans
-    ) as pool:
-        planned = [pool.submit(_plan, top, publisher) for publisher in publishers or With]
-        used = {
-            publisher: plan.result()
-            for publisher, plan in zip(publishers or With, planned, strict=True)
-        }
-        tasks = [
-            Task(publisher, fault, usage)
-            for publisher, calls in used.items()
-            for fault in faults or PLAUSIBLE
-            for usage in calls
-            if usage.call in PLAUSIBLE[fault]
-        ]
-        running = [pool.submit(_run, top, task) for task in tasks]
-        for number, done in enumerate(as_completed(running), 1):
-            told = done.result()
-            minutes = (time.monotonic() - began) / 60
-            print(f"[{number}/{len(tasks)}, {minutes:.0f} min] {told.line()}", flush=True)
-            yield told
-
-
-@cache
-def _story(top: Path, publisher: With) -> tuple[Scene, Expected]:
-    """The scene of this process for this publisher, and how it ends undisturbed."""
-    process = multiprocessing.current_process().name
-    scene = Scene(top / process / publisher.name / "scene", publisher)
-    scene.prepare()
-    return scene, expect(scene)
-
-
-def _plan(top: Path, publisher: With) -> Sequence[Usage]:
-    scene, _ = _story(top, publisher)
-    return usages(scene)
-
-
-def _run(top: Path, task: Task) -> Sweep:
-    scene, expected = _story(top, task.publisher)
-    told = Sweep(task.publisher, task.fault, task.usage.call)
-    for blow in sweep(scene, expected, task.usage, task.fault):
-        told.blows += 1
-        if blow.wrong:
-            told.wrong.append(f"{blow.number}: {'; '.join(blow.wrong)}")
-        if blow.blunt:
-            told.blunt.append(f"{blow.number}: {blow.blunt}")
-    return told
 
 
 def _soaked(top: Path, publishers: list[With] | None) -> Iterator[tuple[With, Soak]]:
