@@ -141,6 +141,24 @@ def test_once_waits_out_a_short_outage(site: Site) -> None:
     assert site.counts() == {State.PUBLISHED: 2}
 
 
+def test_while_porch_hangs_for_everybody_nothing_fails_and_afterwards_all_succeed(
+    site: Site,
+) -> None:
+    porch = site.porch('[ -e "$top/outage" ] && exec /bin/sleep 1000; exit 0')
+    outage = site.top / "outage"
+    outage.touch()
+    flags = ("-porch", porch, "-timeout", "1s", "-grace", "10ms", "-max-attempts", "1")
+    with site.daemon(*flags) as daemon:
+        site.hand_over("intent-0.json", intent("first", timeout="50ms"))
+        # The first one to fail cannot be told from one that hangs by itself.
+        assert site.verdict("intent-0.json")["status"] == "timeout"
+        site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(1, 9)})
+        wait_until(lambda: daemon.has_said("the environment fails"), "the outage is noticed")
+        outage.unlink()
+        site.wait_for_final(9)
+    assert site.counts() == {State.PUBLISHED: 8, State.TIMED_OUT: 1}
+
+
 def test_a_permanent_refusal_is_no_outage(site: Site) -> None:
     porch = site.porch('echo "$name" >> "$top/ledger"; exit 2')
     site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(10)})
