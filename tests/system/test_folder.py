@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from asyncinotify import Inotify, Mask
 
+from conductor_loop.adapters.folder_events import PollingHints
 from conductor_loop.adapters.folder_scan import list_ignored
 from conductor_loop.core.arrival import Content, HardLinked, Special, TooLarge
 from conductor_loop.core.faults import CannotStart, DurabilityLost
@@ -370,19 +371,35 @@ async def test_a_hint_about_a_file_that_is_gone_means_nothing(handoff: Path) -> 
         assert len(list(served.claimed.iterdir())) == 1
 
 
+class LateHints(ToldHints):
+    """Hints that the system refuses at first."""
+
+    refusals = 3
+
+    def watch(self, path: str) -> None:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise OSError(errno.ENOSPC, "no room for a watch")
+        super().watch(path)
+
+
 @in_a_loop
-async def test_without_room_for_a_watch_the_scan_does_the_work(
+async def test_without_a_watch_the_scan_does_the_work_until_there_is_one(
     handoff: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class NoWatches(ToldHints):
-        def watch(self, path: str) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with serving(handoff, hints=NoWatches()) as served:
+    with serving(handoff, hints=LateHints()) as served:
         served.hand_over("intent-a.json")
-        await take(served.source)
+        assert names(await take(served.source)) == [b"intent-a.json"]
+        await listening(served)
+    assert caplog.text.count("no room for a watch") == 1
+
+
+@in_a_loop
+async def test_without_events_at_all_the_scan_does_the_work(handoff: Path) -> None:
+    with serving(handoff, hints=PollingHints()) as served:
+        served.hand_over("intent-a.json")
+        assert names(await take(served.source)) == [b"intent-a.json"]
         assert not served.source.state().hears_events
-    assert "fs.inotify" in caplog.text
 
 
 @in_a_loop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,19 @@ def test_a_symlink_is_not_watched(tmp_path: Path, hints: InotifyHints) -> None:
     assert hints.collect() == Heard()
 
 
+def test_a_limit_that_is_reached_is_named(tmp_path: Path) -> None:
+    hints = InotifyHints()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hints.watch(str(tmp_path))
+    hints.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="max_user_instances"):
+            hints.watch(str(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @in_a_loop
 async def test_waiting_ends_with_an_event_and_does_not_miss_an_earlier_one(tmp_path: Path) -> None:
     hints = InotifyHints()
@@ -103,7 +117,8 @@ async def test_waiting_ends_with_an_event_and_does_not_miss_an_earlier_one(tmp_p
 @in_a_loop
 async def test_without_events_waiting_is_sleeping(tmp_path: Path) -> None:
     hints = PollingHints()
-    hints.watch(str(tmp_path))
+    with pytest.raises(OSError, match="tells of none"):
+        hints.watch(str(tmp_path))
     (tmp_path / "intent-a.json").write_bytes(b"")
     await hints.wait(0.001)
     assert hints.collect() == Heard()

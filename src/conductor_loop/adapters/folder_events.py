@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import struct
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, length of the name
 _INT = struct.Struct("i")
+_LIMITS = {
+    errno.ENOSPC: "fs.inotify.max_user_watches is used up",
+    errno.EMFILE: "fs.inotify.max_user_instances is used up, or open files are",
+}
 
 
 @dataclass(slots=True)
@@ -36,7 +41,7 @@ class Hints(Protocol):
     """Where a source hears of new files before it would find them."""
 
     def watch(self, path: str) -> None:
-        """Listen to this folder from now on, and to no other. Raises OSError."""
+        """Listen to this folder from now on, and to no other. OSError says why it cannot be."""
 
     def collect(self) -> Heard:
         """Take what was told since the last call; never waits."""
@@ -49,10 +54,11 @@ class Hints(Protocol):
 
 
 class PollingHints:
-    """No events at all: for systems without inotify, and for `-once`. The scan finds everything."""
+    """No events at all, for systems without inotify: the scan finds everything."""
 
     def watch(self, path: str) -> None:
-        """Nothing to listen to."""
+        """There is nothing to listen to."""
+        raise OSError(errno.ENOSYS, "this system tells of none", path)
 
     def collect(self) -> Heard:
         """Nothing is ever told."""
@@ -78,18 +84,18 @@ class InotifyHints:
         self._inotify: Inotify | None = None
 
     def watch(self, path: str) -> None:
-        """Watch a folder, not through a symlink. ENOSPC and EMFILE: inotify's own limits."""
+        """Watch a folder, not through a symlink."""
         from asyncinotify import Inotify, Mask
 
         self.close()
         told = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.CREATE | Mask.MOVE_SELF | Mask.DELETE_SELF
-        inotify = Inotify()
         try:
-            inotify.add_watch(path, told | Mask.ONLYDIR | Mask.DONT_FOLLOW)
-        except OSError:
-            inotify.close()
-            raise
-        self._inotify = inotify
+            self._inotify = Inotify()
+            self._inotify.add_watch(path, told | Mask.ONLYDIR | Mask.DONT_FOLLOW)
+        except OSError as error:
+            self.close()
+            why = _LIMITS.get(error.errno or 0, error.strerror)
+            raise OSError(error.errno, why, path) from error
 
     def collect(self) -> Heard:
         """Read the kernel's whole queue; the last mention of a name counts."""

@@ -82,6 +82,7 @@ class FolderWatch:
         self.scan_seconds = 0.0
         self.ignored: dict[bytes, Ignored] = {}
         self.ignored_count = 0
+        self._is_watching, self._deaf_because = False, ""
         self._may_have_missed = True
         self._next_check = self._next_scan = self._earliest_scan = -math.inf
 
@@ -109,6 +110,7 @@ class FolderWatch:
     def _check(self, now: float) -> None:
         self._next_check = now + self._period
         if self.is_served and self._layout.is_current():
+            self._listen()
             return
         self.is_served = False
         try:
@@ -129,23 +131,23 @@ class FolderWatch:
             self._layout.reopen()
             _log.warning("%s, or a folder in it, was replaced: opened again", self._layout.path)
         self._lock.renew()
-        if not self._settings.once:
-            self._listen()
-        self._may_have_missed = True
+        self._is_watching = False
+        self._listen()
         self._next_scan = -math.inf
 
     def _listen(self) -> None:
+        if self._is_watching or self._settings.once:
+            return
+        self._may_have_missed = True
         try:
             self._hints.watch(self._layout.path)
-            self.hears_events = True
         except OSError as error:
             self.hears_events = False
-            _log.warning(
-                "no events for %s (%s; the limits are fs.inotify.*): scanning every %g s instead",
-                self._layout.path,
-                error.strerror,
-                self._period,
-            )
+            if self._deaf_because != (why := error.strerror or str(error)):
+                self._deaf_because = why
+                _log.warning("no events for %s: %s; relying on scans", self._layout.path, why)
+        else:
+            self.hears_events = self._is_watching = True
 
     async def _scan(self) -> None:
         began = self._clock.steady()
