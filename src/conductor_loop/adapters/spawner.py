@@ -223,31 +223,29 @@ class Spawner:
         """Bury every child that is dead."""
         while True:
             try:
-                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 self.childless = True
                 return
-            if dead is None:
+            if pid == 0:
                 return
-            run = self.running.pop(dead.si_pid, None)
-            if run is None:
-                os.waitpid(dead.si_pid, 0)
-            else:
-                self._bury(run)
+            run = self.running.pop(pid, None)
+            if run is not None:
+                self._bury(run, status)
 
-    def _bury(self, run: Run) -> None:
-        """Take the exit status of a run's own process, and end the rest of its group.
+    def _bury(self, run: Run, status: int) -> None:
+        """A run's own process has ended: so must the rest of its group.
 
         After a deadline the rest keeps its grace: often it is the program behind a wrapper.
         """
-        if not run.timed_out or run.stopped or not proc.newest():
-            run.deadline = None
-        if run.deadline is None:
-            # Until the dead is waited for, its number, and so its group, can be nobody else's.
-            _signal(-run.pid, signal.SIGKILL)
-        _, run.status = os.waitpid(run.pid, 0)
+        run.status = status
         run.duration = time.monotonic_ns() - run.began
         self.ended.append(run)
+        if run.timed_out and not run.stopped and proc.newest():
+            return
+        run.deadline = None
+        # Numbers are given out in turn: nobody else can have got this one since a moment ago.
+        _signal(-run.pid, signal.SIGKILL)
 
     def _release(self) -> None:
         """Answer for the runs that ended, once nothing of them is alive any more."""
