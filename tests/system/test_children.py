@@ -27,6 +27,7 @@ from conductor_loop.adapters.children import (
     SupervisorLost,
 )
 from conductor_loop.adapters.runs import KEPT
+from conductor_loop.core.faults import CannotStart
 from tests.system.child_processes import (
     PATIENCE,
     carriers,
@@ -510,6 +511,16 @@ def test_a_run_after_closing_is_not_started(prefix: str) -> None:
 
 
 # When one of the two sides dies.
+
+
+@pytest.mark.parametrize("interpreter", ["/bin/false", "/nowhere/python"])
+def test_a_spawner_that_cannot_start_stops_the_start(
+    prefix: str, monkeypatch: pytest.MonkeyPatch, interpreter: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", interpreter)
+
+    with pytest.raises(CannotStart, match="cannot be started"):
+        run_one(prefix, "/bin/true")
 
 
 def test_a_killed_spawner_takes_its_runs_along_and_is_replaced(prefix: str, tmp_path: Path) -> None:
