@@ -147,6 +147,9 @@ class Publisher(Protocol):
     async def stop(self, intent_id: str) -> None:
         """End a running attempt at once; its `publish` returns Abandoned."""
 
+    async def recall(self) -> None:
+        """Begin nothing of what was sent ahead: its `publish` returns Abandoned("not_run")."""
+
 
 class Projection(Protocol):
     """A view of the journal, on disk. Applying an entry twice is the same as once."""

@@ -20,7 +20,6 @@ from conductor_loop.core.events import (
     TimedOut,
 )
 from conductor_loop.core.settlement import (
-    Circumstances,
     RetryPolicy,
     Settlement,
     Tally,
@@ -33,6 +32,7 @@ from tests.fakes import BEGINNING, FakeClock, failure_of, undelivered
 CLOCK = FakeClock()
 POLICY = RetryPolicy(max_attempts=3, backoff=timedelta(seconds=1))
 MIDDLE = 0.5
+RULED_OWN = False
 PERMANENT, TEMPORARY, TIMEOUT, CRASHED, ENVIRONMENT = FailureKind
 
 
@@ -40,8 +40,8 @@ def settled(
     kind: FailureKind, failures: int = 0, *, environment: bool = False, attempts: int = 3
 ) -> Settlement:
     policy = RetryPolicy(max_attempts=attempts, backoff=timedelta(seconds=1))
-    tally, ruled = Tally(attempt=7, failures=failures), Circumstances(environment)
-    return settle(tally, undelivered(CLOCK, kind), policy, ruled, BEGINNING, MIDDLE)
+    tally = Tally(attempt=7, failures=failures)
+    return settle(tally, undelivered(CLOCK, kind), policy, environment, BEGINNING, MIDDLE)
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,18 @@ def test_an_intent_has_exactly_as_many_attempts_as_the_policy_gives(
 
 def test_success_carries_what_was_written_and_how_the_attempt_went() -> None:
     outputs = (Output("ns/a/scaling-patch.yaml", "ab"),)
-    outcome = Delivered(4, BEGINNING, timedelta(seconds=2), outputs, "", ("replaced a hand edit",))
-    circumstances = Circumstances(environment_failed=False, porch_sha256="cd", sandbox="landlock")
+    outcome = Delivered(
+        4, BEGINNING, timedelta(seconds=2), outputs, "", ("replaced a hand edit",), "cd"
+    )
 
-    event = settle(Tally(7, 2), outcome, POLICY, circumstances, BEGINNING, MIDDLE)
+    event = settle(Tally(7, 2), outcome, POLICY, RULED_OWN, BEGINNING, MIDDLE)
 
-    run = Run(7, 4, BEGINNING, timedelta(seconds=2), "cd", "landlock")
+    run = Run(7, 4, BEGINNING, timedelta(seconds=2), "cd")
     assert event == Published(run, outputs, "", ("replaced a hand edit",))
 
 
 def test_an_abandoned_attempt_goes_back_uncounted_with_its_cause() -> None:
-    event = settle(
-        Tally(7, 2), Abandoned("shutdown"), POLICY, Circumstances(False), BEGINNING, MIDDLE
-    )
+    event = settle(Tally(7, 2), Abandoned("shutdown"), POLICY, RULED_OWN, BEGINNING, MIDDLE)
 
     assert event == HandedBack(7, "shutdown")
 

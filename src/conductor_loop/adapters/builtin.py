@@ -60,6 +60,9 @@ class BuiltinPublisher:
     async def stop(self, intent_id: str) -> None:
         """Nothing to end: an attempt is over before anybody else gets to run."""
 
+    async def recall(self) -> None:
+        """Nothing waits, for the same reason."""
+
     def _deliver(self, lease: Lease) -> Placed | Failure:
         intent = self._read(lease.body)
         if isinstance(intent, Fault):

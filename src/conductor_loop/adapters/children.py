@@ -167,6 +167,14 @@ class Children:
         elif call.number in self._pending:
             self._send_stop(call.number)
 
+    async def recall(self) -> None:
+        """Start nothing of what was sent ahead: each `run` that waits returns Stopped."""
+        for call in self._calls.values():
+            if not call.sent and not call.ending.done():
+                call.ending.set_result(Stopped(started=False))
+        if self._link is not None:
+            self._link.send(message(b"recall"))
+
     def _send(self, call: _Call, request: ChildRequest) -> None:
         if not self._open:
             call.ending.set_result(Stopped(started=False))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,12 +29,15 @@ from conductor_loop.adapters.runs import TOKEN_VARIABLE
 from conductor_loop.adapters.spool import Spool
 from conductor_loop.core.arrival import Abandoned, Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.child_output import cleaned
+from conductor_loop.core.durations import format_duration
 from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import Mode
 from conductor_loop.core.porch_exit import PorchExit, failure_of, not_started
 from conductor_loop.ports import Clock
+
+_log = logging.getLogger("conductor_loop.porch")
 
 # What a program needs to find its tools, its files and its language; nothing else is inherited.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -151,7 +155,7 @@ class PorchPublisher:
     async def publish(self, lease: Lease) -> Outcome:
         """See `ports.Publisher`."""
         attempt = f"{lease.intent_id}.{lease.attempt}"
-        started_at = self._clock.now()
+        started_at, porch_sha256 = self._clock.now(), self.command.sha256()
         try:
             copy = self._spool.put(attempt, lease.name, lease.body)
         except OSError as error:
@@ -160,7 +164,11 @@ class PorchPublisher:
             ending = await self._children.run(self._request(lease, attempt.encode(), copy))
         finally:
             self._spool.remove(copy)
-        return self._outcome(lease, ending)
+        outcome = self._outcome(lease, ending)
+        if isinstance(outcome, Abandoned):
+            return outcome
+        self._describe(lease, outcome)
+        return replace(outcome, porch_sha256=porch_sha256)
 
     async def settle_output(self) -> None:
         """See `ports.Publisher`."""
@@ -169,6 +177,26 @@ class PorchPublisher:
     async def stop(self, intent_id: str) -> None:
         """See `ports.Publisher`."""
         await self._children.stop(intent_id)
+
+    async def recall(self) -> None:
+        """See `ports.Publisher`."""
+        await self._children.recall()
+
+    def _describe(self, lease: Lease, outcome: Delivered | Undelivered) -> None:
+        if not _log.isEnabledFor(logging.DEBUG):
+            return
+        flags = b" ".join((*self._destination, *self._flags))
+        came = "delivered" if isinstance(outcome, Delivered) else outcome.failure.message
+        _log.debug(
+            "worker %d ran %s -intent %s %s in %s: %s",
+            outcome.worker,
+            shown(self.command.path),
+            shown(lease.name),
+            shown(flags),
+            format_duration(outcome.duration),
+            came,
+            extra={"intent.id": lease.intent_id, "attempt": lease.attempt},
+        )
 
     def _request(self, lease: Lease, attempt: bytes, copy: bytes) -> ChildRequest:
         return ChildRequest(

@@ -110,6 +110,8 @@ class Spawner:
             if words[0] == b"run":
                 run = Run(words, payload)
                 self.waiting[run.number] = run
+            elif words[0] == b"recall":
+                self._recall()
             else:
                 self._stop(int(words[1]))
 
@@ -125,6 +127,12 @@ class Spawner:
             self._end_everything()
             return
         self.poll.modify(CONNECTION, select.POLLIN | (select.POLLOUT if self.outgoing else 0))
+
+    def _recall(self) -> None:
+        """Start nothing of what waits."""
+        for number in self.waiting:
+            self.outgoing += message(b"stopped %d 0" % number)
+        self.waiting.clear()
 
     def _stop(self, number: int) -> None:
         """End a run at once; of one whose own process has ended, what is left of it."""

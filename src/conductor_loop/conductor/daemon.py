@@ -156,7 +156,7 @@ class Conductor:
     async def _let_finish(self, work: asyncio.Task[None]) -> None:
         while len(self.backlog) and not self._stop.is_set():
             await self._parts.clock.sleep(_POLL_SECONDS)
-        self.work.finish()
+        await self.work.finish()
         grace = self._policies.grace.total_seconds()
         done, _ = await asyncio.wait({work}, timeout=grace)
         if not done:

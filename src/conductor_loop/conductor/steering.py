@@ -57,6 +57,8 @@ class Steering:
         event = Paused(operator.by, operator.why, str(target or ""))
         await self._journal.record([Record(None, event)])
         self._backlog.pause(target)
+        if self._work is not None:
+            await self._work.recall()
 
     async def resume(self, operator: Operator, target: Target | None) -> None:
         """Lift exactly that pause."""

@@ -21,7 +21,7 @@ from conductor_loop.core.events import (
     Skipped,
 )
 from conductor_loop.core.records import Record, Unfinished
-from conductor_loop.core.settlement import Circumstances, RetryPolicy, Tally, settle
+from conductor_loop.core.settlement import RetryPolicy, Tally, settle
 from conductor_loop.ports import Clock, Journal, Publisher
 
 _log = logging.getLogger("conductor_loop.work")
@@ -66,6 +66,7 @@ class Work:
         self._cancelled: dict[str, Skipped] = {}
         self._last_run = _SHORT_RUN
         self._stopping = False
+        self._has_to_recall = False
 
     async def run(self) -> None:
         """Start what may run until told to finish; then until nothing runs."""
@@ -81,10 +82,15 @@ class Work:
         """Whether attempts are in flight, so that more is about to happen."""
         return self._publishing > 0
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Start nothing more; `run` returns when what runs has ended."""
         self._stopping = True
+        await self._publisher.recall()
         self._backlog.bell.ring()
+
+    async def recall(self) -> None:
+        """Take back what was started ahead and has not begun."""
+        await self._publisher.recall()
 
     async def stop_running(self) -> None:
         """End every attempt now; they go back to the journal uncounted."""
@@ -194,6 +200,9 @@ class Work:
         records: list[Record] = []
         for item, _, outcome in batch:
             records += self._judge(item, outcome)
+        if self._has_to_recall:
+            self._has_to_recall = False
+            await self._publisher.recall()
         await self._journal.record(records)
         settled = {r.intent_id: r.event for r in records if r.intent_id}
         for item, _, _ in batch:
@@ -209,7 +218,7 @@ class Work:
             Tally(item.runs, item.failures),
             outcome,
             self._policy.retry,
-            Circumstances(environment_failed=ruled),
+            ruled,
             self._clock.now(),
             self._jitter(),
         )
@@ -223,6 +232,7 @@ class Work:
         opened_at = breaker.opened_at
         ruled = breaker.rules_environment(item.intent_id, item.target, outcome, now)
         if opened_at is None and breaker.is_open:
+            self._has_to_recall = True
             assert isinstance(outcome, Undelivered)
             return ruled, [Record(None, BreakerOpened(outcome.failure))]
         if opened_at is not None and not breaker.is_open:

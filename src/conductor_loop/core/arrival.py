@@ -69,6 +69,8 @@ class Delivered:
     outputs: tuple[Output, ...] | None = None
     outputs_unknown: str = ""
     notes: tuple[str, ...] = ()
+    porch_sha256: str = ""
+    """SHA-256, in hex, of the program that ran; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Undelivered:
     started_at: datetime
     duration: timedelta
     failure: Failure
+    porch_sha256: str = ""
+    """As in `Delivered`."""
 
 
 @dataclass(frozen=True, slots=True)

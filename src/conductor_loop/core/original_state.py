@@ -70,7 +70,7 @@ def read_original_state(data: bytes) -> OriginalState:
         whole = msgspec.json.decode(data, type=_StateFile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotOriginalState(str(error)) from None
-    if whole.version.split(".")[0] != _VERSION.split(".")[0]:
+    if whole.version.split(".")[0] != _VERSION.split(".", maxsplit=1)[0]:
         raise NotOriginalState(f"its version is {whole.version}, {_VERSION} is known")
     files = [file for raw in whole.states.values() if (file := _read_entry(raw)) is not None]
     return OriginalState(tuple(files), len(whole.states) - len(files))

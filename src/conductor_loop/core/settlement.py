@@ -42,25 +42,18 @@ class Tally:
     """Earlier attempts that counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What publisher and environment were like during the attempt."""
-
-    environment_failed: bool
-    """The breaker's ruling: not this intent's fault."""
-    porch_sha256: str = ""
-    sandbox: str = "none"
-
-
 def settle(
     tally: Tally,
     outcome: Outcome,
     policy: RetryPolicy,
-    circumstances: Circumstances,
+    environment_failed: bool,
     now: datetime,
     jitter: float,
 ) -> Settlement:
-    """Decide what follows; `jitter` is a fresh random number from 0 up to 1."""
+    """Decide what follows.
+
+    `environment_failed` is the breaker's ruling; `jitter` a fresh random number from 0 up to 1.
+    """
     if isinstance(outcome, Abandoned):
         return HandedBack(tally.attempt, outcome.cause)
     run = Run(
@@ -68,12 +61,11 @@ def settle(
         worker=outcome.worker,
         started_at=outcome.started_at,
         duration=outcome.duration,
-        porch_sha256=circumstances.porch_sha256,
-        sandbox=circumstances.sandbox,
+        porch_sha256=outcome.porch_sha256,
     )
     if isinstance(outcome, Delivered):
         return Published(run, outcome.outputs, outcome.outputs_unknown, outcome.notes)
-    return _settle_failure(tally, run, outcome, policy, circumstances, now, jitter)
+    return _settle_failure(tally, run, outcome, policy, environment_failed, now, jitter)
 
 
 def _settle_failure(
@@ -81,14 +73,14 @@ def _settle_failure(
     run: Run,
     outcome: Undelivered,
     policy: RetryPolicy,
-    circumstances: Circumstances,
+    environment_failed: bool,
     now: datetime,
     jitter: float,
 ) -> Settlement:
     failure = outcome.failure
     if failure.kind is FailureKind.PERMANENT:
         return Failed(failure, run)
-    if circumstances.environment_failed:
+    if environment_failed:
         return HandedBack(tally.attempt, "environment", failure)
     failures = tally.failures + 1
     if failures < policy.max_attempts:
