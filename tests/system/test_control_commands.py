@@ -1,0 +1,439 @@
+"""The commands of an operator, beside a daemon and without one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conductor_loop.adapters.control_socket import user_name
+from conductor_loop.core.states import State
+from tests.system.daemon import Daemon, Site, intent, wait_until
+
+RECORDS = 'echo "$name" >> "$top/ledger"'
+HANGS = 'echo "$name" >> "$top/ledger"; [ -e "$top/go" ] || exec /bin/sleep 1000'
+WHO = user_name(os.geteuid())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def daemon(site: Site) -> Iterator[Daemon]:
+    """A daemon whose porch hangs until there is a file `go`."""
+    with site.daemon("-porch", site.porch(HANGS), "-grace", "1ms") as daemon:
+        yield daemon
+
+
+def done(site: Site, *words: str) -> str:
+    """Type a command that succeeds; what it prints."""
+    finished = site.command(*words)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def refused(site: Site, *words: str, status: int = 1) -> str:
+    """Type a command that is refused, with a hint; what it complains."""
+    finished = site.command(*words)
+    assert finished.returncode == status, finished.stdout
+    assert finished.stderr.startswith("ERROR: ")
+    return finished.stderr
+
+
+def waiting(site: Site, **intents: bytes) -> None:
+    """Hand over while everything is paused, so that it waits."""
+    for name, body in intents.items():
+        site.hand_over(f"intent-{name}.json", body)
+        site.wait_for_state(f"intent-{name}.json", State.WAITING)
+
+
+# Pause and resume.
+
+
+@pytest.mark.usefixtures("daemon")
+def test_while_paused_files_are_taken_and_checked_but_nothing_runs(site: Site) -> None:
+    assert done(site, "pause", "-why", "change freeze") == "paused: everything\n"
+    site.hand_over("intent-bad.json", b"{}")
+    waiting(site, a=intent())
+    assert site.verdict("intent-bad.json")["status"] == "failed"
+    assert site.ledger() == []
+    (site.top / "go").touch()
+    assert done(site, "resume") == "resumed: everything\n"
+    assert site.verdict("intent-a.json")["status"] == "success"
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_paused_target_does_not_keep_others_waiting(site: Site) -> None:
+    (site.top / "go").touch()
+    done(site, "pause", "-target", "oran-sim/amf")
+    waiting(site, a=intent("amf"))
+    site.hand_over("intent-b.json", intent("upf"))
+    assert site.verdict("intent-b.json")["status"] == "success"
+    assert site.ledger() == ["intent-b.json"]
+    done(site, "resume", "-target", "oran-sim/amf")
+    assert site.verdict("intent-a.json")["status"] == "success"
+
+
+@pytest.mark.usefixtures("daemon")
+def test_resuming_everything_leaves_a_paused_target_paused(site: Site) -> None:
+    (site.top / "go").touch()
+    done(site, "pause", "-target", "oran-sim/amf")
+    done(site, "pause")
+    done(site, "resume")
+    waiting(site, a=intent("amf"))
+    site.hand_over("intent-b.json", intent("upf"))
+    site.verdict("intent-b.json")
+    assert site.counts() == {State.WAITING: 1, State.PUBLISHED: 1}
+
+
+def test_a_pause_outlives_a_restart_and_tells_who_and_why(site: Site) -> None:
+    with site.daemon():
+        done(site, "pause", "-why", "change freeze")
+    site.hand_over_all({"intent-a.json": intent()})
+    with site.daemon() as daemon:
+        site.wait_for_state("intent-a.json", State.WAITING)
+        assert not site.is_healthy()
+        told = done(site, "list")
+        assert f"paused: everything, by {WHO}" in told
+        assert "change freeze" in told
+        done(site, "resume")
+        assert site.verdict("intent-a.json")["status"] == "success"
+        assert daemon.has_said("everything resumed by")
+
+
+def test_a_pause_can_be_set_and_lifted_while_no_daemon_runs(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
+    assert done(site, "pause", "-target", "oran-sim/amf").endswith(
+        "no daemon runs here: it holds from its next start on\n"
+    )
+    with site.daemon():
+        assert site.verdict("intent-b.json")["status"] == "success"
+        site.wait_for_state("intent-a.json", State.WAITING)
+    done(site, "resume", "-target", "oran-sim/amf")
+    assert site.once().returncode == 0
+    assert site.counts() == {State.PUBLISHED: 2}
+
+
+def test_once_gives_up_when_it_is_paused_for_longer_than_the_timeout(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent()})
+    done(site, "pause")
+    finished = site.once("-timeout", "300ms")
+    assert finished.returncode == 1
+    assert "1 intents are kept for the next start" in finished.stderr
+    done(site, "resume")
+    assert site.once().returncode == 0
+
+
+@pytest.mark.xfail(strict=True, reason="only a pause of everything counts as being held up")
+def test_once_gives_up_when_only_a_paused_target_is_left(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
+    done(site, "pause", "-target", "oran-sim/amf")
+    with site.daemon("-once", "-timeout", "300ms", ready=False) as daemon:
+        wait_until(lambda: not daemon.is_alive, "it gives up", seconds=10)
+        assert daemon.ended() == 1
+    assert site.counts() == {State.PUBLISHED: 1, State.WAITING: 1}
+
+
+def test_what_is_no_target_is_refused(site: Site) -> None:
+    site.handoff.mkdir()
+    assert "'amf' is no target" in refused(site, "pause", "-target", "amf")
+
+
+# Cancel.
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_cancelled_intent_that_waits_is_skipped_and_says_by_whom_and_why(site: Site) -> None:
+    done(site, "pause")
+    waiting(site, a=intent())
+    assert done(site, "cancel", "intent-a.json", "-why", "wrong cluster") == "cancelled: 1\n"
+    verdict = site.verdict("intent-a.json")
+    assert (verdict["status"], verdict["skip_reason"]) == ("skipped", "cancelled")
+    assert verdict["cancelled_by"] == WHO
+    assert "wrong cluster" in verdict["message"]
+    assert site.names_in("processed") == ["intent-a.json"]
+    assert site.ledger() == []
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_cancelled_intent_that_runs_is_ended(site: Site) -> None:
+    site.hand_over("intent-a.json", intent())
+    wait_until(lambda: bool(site.ledger()), "it runs")
+    done(site, "cancel", "intent-a.json")
+    verdict = site.verdict("intent-a.json")
+    assert verdict["status"] == "skipped"
+    assert [attempt["outcome"] for attempt in verdict["attempts"]] == ["stopped"]
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_next_one_of_its_target_runs_when_the_running_one_is_cancelled(site: Site) -> None:
+    site.hand_over("intent-a.json", intent(replicas=1))
+    wait_until(lambda: bool(site.ledger()), "it runs")
+    waiting(site, b=intent(replicas=2))
+    (site.top / "go").touch()
+    done(site, "cancel", "intent-a.json")
+    assert site.verdict("intent-b.json")["status"] == "success"
+
+
+@pytest.mark.usefixtures("daemon")
+def test_cancelling_a_target_leaves_others_alone(site: Site) -> None:
+    done(site, "pause")
+    waiting(site, a=intent("amf", 1), b=intent("amf", 2), c=intent("upf"))
+    shown = done(site, "cancel", "-target", "oran-sim/amf", "-dry-run")
+    assert shown.endswith("2 would end; nothing was changed\n")
+    assert site.counts() == {State.WAITING: 3}
+    assert done(site, "cancel", "-target", "oran-sim/amf") == "cancelled: 2\n"
+    assert site.counts() == {State.SKIPPED: 2, State.WAITING: 1}
+    assert done(site, "cancel", "-all") == "cancelled: 1\n"
+
+
+def test_cancelling_works_while_no_daemon_runs(site: Site) -> None:
+    with site.daemon():
+        done(site, "pause")
+        waiting(site, a=intent("amf"), b=intent("upf"))
+    assert done(site, "cancel", "intent-a.json").startswith("cancelled: 1\n")
+    done(site, "resume")
+    assert site.once().returncode == 0
+    assert site.verdict("intent-a.json")["status"] == "skipped"
+    assert site.verdict("intent-b.json")["status"] == "success"
+
+
+def test_what_is_final_cannot_be_cancelled(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once()
+    assert "neither waits nor runs" in refused(site, "cancel", "intent-a.json")
+    refused(site, "cancel", status=2)
+    assert "no intent intent-none.json" in refused(site, "cancel", "intent-none.json", status=2)
+
+
+# Retry.
+
+
+@pytest.fixture
+def failed(site: Site) -> str:
+    """The id of an intent that failed; its porch succeeds once there is a file `mended`."""
+    site.flags += ("-porch", site.porch(f'{RECORDS}; [ -e "$top/mended" ] || exit 2'))
+    site.hand_over_all({"intent-a.json": intent()})
+    assert site.once().returncode == 8
+    return site.intent_id("intent-a.json")
+
+
+def test_a_retry_is_a_new_intent_that_names_the_old_one(site: Site, failed: str) -> None:
+    (site.top / "mended").touch()
+    with site.daemon():
+        done(site, "retry", "intent-a.json", "-why", "mended")
+        wait_until(lambda: len(site.names_in("status/history")) == 1, "the old one is history")
+        verdict = site.verdict("intent-a.json")
+    assert (verdict["status"], verdict["retry_of"]) == ("success", failed)
+    assert verdict["intent_id"] != failed
+    old = json.loads((site.handoff / f"status/history/{failed}.status").read_bytes())
+    assert old["status"] == "failed"
+    assert site.counts() == {State.FAILED: 1, State.PUBLISHED: 1}
+
+
+def test_a_retry_works_while_no_daemon_runs(site: Site, failed: str) -> None:
+    (site.top / "mended").touch()
+    assert "no daemon runs here" in done(site, "retry", failed)
+    assert site.once().returncode == 0
+    assert site.verdict("intent-a.json")["retry_of"] == failed
+
+
+def test_all_that_failed_is_retried_in_order_and_once(site: Site, failed: str) -> None:
+    site.hand_over_all({"intent-b.json": intent("upf"), "intent-c.json": b"{}"})
+    site.once()
+    (site.top / "mended").touch()
+    assert len(site.asked("retry", "-failed")["intent_ids"]) == 2
+    assert done(site, "retry", "-failed") == "nothing failed that was not retried already\n"
+    assert site.once().returncode == 0
+    assert site.ledger()[2:] == ["intent-a.json", "intent-b.json"]
+    assert failed in done(site, "why", "intent-a.json")
+
+
+def test_a_retry_that_a_newer_intent_overtook_needs_force(site: Site, failed: str) -> None:
+    (site.top / "mended").touch()
+    site.hand_over_all({"intent-b.json": intent(replicas=2)})
+    assert site.once().returncode == 0
+    assert f"is newer than {failed}" in refused(site, "retry", "intent-a.json")
+    done(site, "retry", "intent-a.json", "-force")
+    assert site.once().returncode == 0
+    assert site.ledger() == ["intent-a.json", "intent-b.json", "intent-a.json"]
+
+
+def test_what_succeeded_or_still_runs_is_not_retried(site: Site) -> None:
+    with site.daemon("-porch", site.porch(HANGS), "-grace", "1ms"):
+        site.hand_over("intent-a.json", intent())
+        site.wait_for_state("intent-a.json", State.RUNNING)
+        assert "is not finished (running)" in refused(site, "retry", "intent-a.json")
+    assert site.once().returncode == 0
+    assert "is done (published)" in refused(site, "retry", "intent-a.json")
+
+
+# Asking.
+
+
+def test_health_is_0_only_while_a_ready_daemon_runs(site: Site) -> None:
+    with site.daemon() as daemon:
+        assert done(site, "health").endswith("ready\n")
+        asked = site.asked("health")
+        assert (asked["live"], asked["ready"], asked["daemon_pid"]) == (True, True, daemon.pid)
+        done(site, "pause")
+        assert site.command("health").returncode == 1
+        assert {c["name"] for c in site.asked("health")["checks"] if not c["ok"]} == {"not-paused"}
+        daemon.kill()
+    assert "no daemon runs on this state dir" in refused(site, "health")
+    assert site.asked("health") == {
+        "live": False, "ready": False, "daemon_pid": None, "checks": [],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A success after one retry, a failure, a rejection, a duplicate, and one that waits."""
+    site = Site(tmp_path_factory.mktemp("past"))
+    porch = site.porch(
+        'case $name in *-bad.json) echo "no such cluster" >&2; exit 2 ;; esac\n'
+        '[ -e "$top/again" ] || { : > "$top/again"; exit 75; }'
+    )
+    flags = ("-porch", porch, "-workers", "1")
+    for name, body in {
+        "intent-good.json": intent("amf", correlation_id="c-1"),
+        "intent-bad.json": intent("upf"),
+        "intent-rejected.json": b"{}",
+    }.items():
+        site.hand_over_all({name: body})
+        site.once(*flags)
+    site.hand_over_all({"intent-good.json": intent("amf", correlation_id="c-1")})
+    site.once(*flags)
+    with site.daemon(*flags):
+        site.command("pause", "-why", "lunch")
+        site.hand_over("intent-later.json", intent("smf"))
+        site.wait_for_state("intent-later.json", State.WAITING)
+    return site
+
+
+def listed(site: Site, *words: str) -> list[tuple[str, str]]:
+    return [(one["intent_file"], one["state"]) for one in site.asked("list", *words)]
+
+
+def test_the_list_shows_where_everything_stands_newest_first(past: Site) -> None:
+    assert listed(past) == [
+        ("intent-later.json", "waiting"),
+        ("intent-good.json", "duplicate"),
+        ("intent-rejected.json", "rejected"),
+        ("intent-bad.json", "failed"),
+        ("intent-good.json", "published"),
+    ]
+    lines = done(past, "list").splitlines()
+    assert lines[0].split() == ["RECEIVED", "STATE", "TARGET", "FILE", "ID"]
+    assert lines[1].split()[1:4] == ["waiting", "oran-sim/smf", "intent-later.json"]
+    assert lines[6].startswith("in all: 1 waiting, 1 published, 1 failed, 1 rejected, 1 duplicate")
+    assert lines[7].startswith("paused: everything")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["-failed"], ["rejected", "bad"]),
+        (["-open"], ["later"]),
+        (["-state", "duplicate"], ["good"]),
+        (["-target", "oran-sim/amf"], ["good", "good"]),
+        (["-target", "oran-sim/amf", "-state", "published"], ["good"]),
+        (["-limit", "2"], ["later", "good"]),
+    ],
+)
+def test_the_list_can_be_filtered(past: Site, words: list[str], names: list[str]) -> None:
+    assert [name for name, _ in listed(past, *words)] == [f"intent-{name}.json" for name in names]
+
+
+def test_why_tells_the_whole_history_with_its_evidence(past: Site) -> None:
+    with past.journal() as journal:
+        (first,) = journal.summaries(states={State.PUBLISHED})
+    history = past.asked("why", first.intent_id)["history"]
+    assert [entry["event"] for entry in history] == [
+        "Admitted", "Started", "RetryScheduled", "Started", "Published",
+    ]  # fmt: skip
+    told = done(past, "why", first.intent_id)
+    for words in ("correlation c-1", "SHA-256", "porch_temporary (temporary, exit 75)", "#"):
+        assert words in told
+
+
+def test_why_tells_what_was_wrong_and_what_to_do(past: Site) -> None:
+    told = done(past, "why", "intent-bad.json")
+    assert "stderr | no such cluster" in told
+    assert "to run it again: conductor-loop retry" in told
+    told = done(past, "why", "handoff/failed/intent-rejected.json")
+    assert "correct the file and hand it over again" in told
+    assert "/replicas" in told or "replicas" in told
+
+
+def test_why_of_an_unknown_name_says_where_to_look(past: Site) -> None:
+    assert "list --ignored" in refused(past, "why", "intent-none.json", status=2)
+
+
+def test_asking_where_nothing_was_ever_handed_over_is_told_so(site: Site) -> None:
+    for words in (["list"], ["why", "intent-a.json"]):
+        assert "no journal at" in refused(site, *words)
+    assert not site.handoff.exists()
+
+
+# Submit, and the way back to the original.
+
+
+def test_submit_follows_to_the_verdict_of_the_daemon(site: Site) -> None:
+    with site.daemon("-porch", site.porch("case $name in *-bad.json) exit 2 ;; esac")):
+        (site.top / "intent-good.json").write_bytes(intent("amf"))
+        (site.top / "intent-bad.json").write_bytes(intent("upf"))
+        good = site.command("submit", "--wait", "intent-good.json", "--json")
+        bad = site.command("submit", "--wait", "intent-bad.json", "--json")
+    assert (good.returncode, bad.returncode) == (0, 8)
+    assert json.loads(good.stdout)[0]["status"] == "success"
+    assert json.loads(bad.stdout)[0]["status"] == "failed"
+
+
+def test_submit_never_replaces_what_waits_in_the_folder(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent(replicas=1)})
+    (site.top / "intent-a.json").write_bytes(intent(replicas=2))
+    assert "is in the handoff folder already" in refused(site, "submit", "intent-a.json")
+    assert (site.handoff / "intent-a.json").read_bytes() == intent(replicas=1)
+
+
+def exported(site: Site) -> dict[str, Any]:
+    return dict(json.loads(done(site, "state", "export")))
+
+
+def test_what_is_exported_has_the_original_form(past: Site) -> None:
+    state = exported(past)
+    assert state["version"] == "1.0"
+    assert {Path(path).name: one["status"] for path, one in state["states"].items()} == {
+        "intent-good.json": "processed",
+        "intent-bad.json": "failed",
+        "intent-rejected.json": "failed",
+    }
+    for path, one in state["states"].items():
+        assert path == one["file_path"] == f"{past.handoff}/{Path(path).name}"
+        assert set(one) == {"file_path", "sha256", "size", "processed_at", "status"}
+
+
+def test_what_was_exported_is_not_run_again_where_it_is_imported(past: Site, site: Site) -> None:
+    (site.top / "state.json").write_text(json.dumps(exported(past)))
+    site.handoff.mkdir()
+    assert site.asked("state", "import", "state.json", "-dry-run")["dry_run"] is True
+    asked = site.asked("state", "import", "state.json")
+    assert (asked["processed"], asked["failed"]) == (["intent-good.json"], 2)
+    site.hand_over_all(
+        {"intent-good.json": intent("amf", correlation_id="c-1"), "intent-bad.json": intent("upf")}
+    )
+    assert site.once().returncode == 0
+    assert site.counts() == {State.DUPLICATE: 1, State.PUBLISHED: 1}
+
+
+def test_a_state_cannot_be_imported_under_a_running_daemon(past: Site, site: Site) -> None:
+    (site.top / "state.json").write_text(json.dumps(exported(past)))
+    with site.daemon():
+        assert "another daemon serves" in refused(site, "state", "import", "state.json")
