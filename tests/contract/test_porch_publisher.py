@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -413,6 +414,16 @@ def test_a_relative_path_becomes_absolute_once(
     monkeypatch.chdir("/")
 
     assert command.path == os.fsencode(bench.porch)
+
+
+@pytest.mark.parametrize("script", ["exit 0", "exit 1"])
+def test_every_outcome_says_which_porch_it_was(bench: Bench, script: str) -> None:
+    bench.write(script)
+
+    outcome = bench.publish()
+
+    assert isinstance(outcome, Delivered | Undelivered)
+    assert outcome.porch_sha256 == hashlib.sha256(bench.porch.read_bytes()).hexdigest()
 
 
 def test_the_hash_of_porch_follows_the_file(bench: Bench) -> None:

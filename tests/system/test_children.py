@@ -472,6 +472,25 @@ def test_a_waiting_run_can_be_stopped_and_never_starts(prefix: str, tmp_path: Pa
     assert not (tmp_path / "ran").exists()
 
 
+def test_what_waits_can_be_recalled_while_what_runs_goes_on(prefix: str, tmp_path: Path) -> None:
+    up, go = tmp_path / "up", tmp_path / "go"
+
+    async def scenario(children: Children) -> list[Ending]:
+        first = request(prefix, "first", *shell(f"touch {up}; until test -e {go}; do :; done"))
+        others = [request(prefix, f"{n}", "/bin/true") for n in range(5)]
+        runs = [asyncio.create_task(children.run(r)) for r in (first, *others)]
+        await until(up.exists)
+        await children.recall()
+        waiting = await asyncio.gather(*runs[1:])
+        go.touch()
+        return [await runs[0], *waiting, await children.run(request(prefix, "new", "/bin/true"))]
+
+    first, *waiting, new = with_children(prefix, scenario, workers=1)
+
+    assert finished(first).exit_code == finished(new).exit_code == 0
+    assert waiting == [Stopped(started=False)] * 5
+
+
 def test_stopping_what_nobody_runs_does_nothing(prefix: str) -> None:
     with_children(prefix, lambda children: children.stop("nobody"))
 
