@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from conductor_loop.core.events import Event, HandedBack, Skipped, SkipReason, Started
@@ -22,6 +23,7 @@ from tests.handoff_folder import (
     FAILED,
     NAME,
     PUBLISHED,
+    RUN,
     HandoffFolder,
     admitted,
     duplicated,
@@ -71,7 +73,8 @@ def test_an_unfinished_intent_has_no_verdict(handoff: HandoffFolder) -> None:
 
 
 def test_the_verdict_tells_the_whole_history(handoff: HandoffFolder) -> None:
-    entries = handoff.run(1, HandedBack(1, "daemon_ended"), Started(2), FAILED)
+    second = msgspec.structs.replace(FAILED, run=msgspec.structs.replace(RUN, attempt=2))
+    entries = handoff.run(1, HandedBack(1, "daemon_ended"), Started(2), second)
     _apply(handoff, entries[-1:])
     attempts = _verdict(handoff)["attempts"]
     assert isinstance(attempts, list)

@@ -121,8 +121,9 @@ class _Batch:
     def _compose(self, entry: Entry, about: Service) -> bytes | None:
         if not isinstance(entry.event, Ended):
             return None
-        # A refused intent has no history but this entry.
-        alone = isinstance(entry.event, Rejected | Quarantined)
+        # Nothing happened before that the verdict tells: it was refused, or ended at once.
+        run = getattr(entry.event, "run", None)
+        alone = isinstance(entry.event, Rejected | Quarantined) or (run and run.attempt == 1)
         document = build_verdict([entry] if alone else self._catalog.history(_id(entry)), about)
         return None if document is None else encode_verdict(document)
 

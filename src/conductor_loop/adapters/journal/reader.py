@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,6 +46,9 @@ FROM intents WHERE final_at IS NULL ORDER BY seq"""
 _KNOWN = "SELECT 1 FROM intents WHERE id = ?"
 _STATE = "SELECT state FROM intents WHERE id = ?"
 _RETRIED = "SELECT 1 FROM intents WHERE retry_of = ?"
+_BODIES = """
+SELECT i.id, i.body FROM json_each(?) asked JOIN intents i ON i.id = asked.value
+WHERE i.body IS NOT NULL"""
 _BODY = "SELECT body FROM intents WHERE id = ?"
 # Duplicates leave the verdict of the first alone, so they neither precede nor succeed anybody.
 _PREDECESSOR = """
@@ -141,6 +145,11 @@ class JournalReader:
         if not isinstance(value, bytes):
             raise KeyError(intent_id)
         return value
+
+    def bodies(self, intent_ids: Sequence[str]) -> Sequence[tuple[str, bytes]]:
+        """The bytes of several intents, in the order asked. Raises KeyError as `body` does."""
+        found: dict[str, bytes] = dict(self._connection.execute(_BODIES, (json.dumps(intent_ids),)))
+        return [(intent_id, found[intent_id]) for intent_id in intent_ids]
 
     def state(self, intent_id: str) -> State:
         """See `ports.Catalog`."""

@@ -105,7 +105,7 @@ class SqliteJournal:
     async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
         """See `ports.Journal`."""
         await self.record([Record(intent_id, Started(attempt)) for intent_id, attempt in starts])
-        return [(intent_id, self.reader.body(intent_id)) for intent_id, _ in starts]
+        return self.reader.bodies([intent_id for intent_id, _ in starts])
 
     def position(self) -> int:
         """See `ports.Feed`."""
