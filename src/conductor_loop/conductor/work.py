@@ -29,7 +29,7 @@ _AHEAD = 16
 _SHORT_RUN = timedelta(milliseconds=20)
 _REFILL_BELOW = 8
 _SETTLE_SECONDS = 0.01
-"""While other attempts are in flight, outcomes gather this long: one sync serves them all."""
+"""While short attempts follow one another, outcomes gather so long: one sync serves them all."""
 _WATCH_SECONDS = 1.0
 
 
@@ -79,8 +79,8 @@ class Work:
 
     @property
     def is_busy(self) -> bool:
-        """Whether attempts are in flight, so that more is about to happen."""
-        return self._publishing > 0
+        """Whether more is in flight than there are workers, so that much is about to end."""
+        return self._publishing > self._policy.workers
 
     async def finish(self) -> None:
         """Start nothing more; `run` returns when what runs has ended."""
@@ -189,7 +189,7 @@ class Work:
         while True:
             await self._settle_bell.wait()
             while self._outcomes:
-                if self._publishing:
+                if self.is_busy:
                     await self._clock.sleep(_SETTLE_SECONDS)
                 batch, self._outcomes = self._outcomes, []
                 await self._settle(batch)
