@@ -129,8 +129,8 @@ class Layout:
 def open_layout(handoff: Path, state_dir: Path | None = None) -> Layout:
     """Open the handoff folder and all of ours in it, creating what is missing.
 
-    Modes, ownership and what is refused: DESIGN.md, Folders at run time, and
-    research/security.md, abuse 9. Raises CannotStart.
+    What is made for others is 0755, what is ours alone 0700; a symlink in place of one of our
+    folders could be swapped, so it is refused. Raises CannotStart.
     """
     path = make_handoff(handoff)
     with contextlib.ExitStack() as opened:

@@ -60,7 +60,7 @@ _READY, _NEVER = Ready(), Never()
 def is_complete(
     sighting: Sighting, now_wall_ns: int, now_steady: float, debounce: timedelta
 ) -> Completeness:
-    """Judge by DESIGN.md, Detection: at once after a rename, else after `debounce` of quiet.
+    """Judge: at once after a rename, else after `debounce` of quiet.
 
     More than one link may be a delivery by link and unlink, seen halfway, so it gets a debounce
     of its own from the first look; the claim then tells what became of it.
