@@ -80,16 +80,6 @@ def hold_lock(layout: Layout, since: datetime) -> Lock:
     return Lock(layout, Holder(os.getpid(), socket.gethostname(), since))
 
 
-def read_holder(folder: int) -> Holder | None:
-    """Read who wrote into the lock of a folder last; None when nobody, or nothing legible."""
-    try:
-        handle = os.open(_LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError:
-        return None
-    with contextlib.closing(os.fdopen(handle, "rb")) as file:
-        return _holder_in(file.read(_LONGEST))
-
-
 def _locked(folder: int, holder: Holder, busy: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     with contextlib.ExitStack() as opened:
