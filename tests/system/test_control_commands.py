@@ -250,7 +250,7 @@ def test_all_that_failed_is_retried_in_order_and_once(site: Site, failed: str) -
     (site.top / "mended").touch()
     assert len(site.asked("retry", "-failed")["intent_ids"]) == 2
     assert done(site, "retry", "-failed") == "nothing failed that was not retried already\n"
-    assert site.once().returncode == 0
+    assert site.once("-workers", "1").returncode == 0
     assert site.ledger()[2:] == ["intent-a.json", "intent-b.json"]
     assert failed in done(site, "why", "intent-a.json")
 

@@ -57,7 +57,6 @@ def test_asked_to_end_it_finishes_what_runs_and_leaves_the_rest(
     assert site.counts() == Counter({State.PUBLISHED: 1, State.WAITING: 1})
 
 
-@pytest.mark.xfail(strict=True, reason="what was leased ahead is started during the stop")
 def test_what_is_merely_lined_up_for_a_worker_is_left_too(site: Site) -> None:
     # The first is short, so that several are lined up; the second is what runs at the signal.
     porch = site.porch(f"case $name in *-0.json) exit 0 ;; esac\n{WAITS_FOR_GO}")
