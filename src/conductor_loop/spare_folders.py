@@ -1,8 +1,7 @@
 """Empty claim folders, kept to be used again by the next claims.
 
-Making and removing a folder changes bitmaps and counters of the whole file system, so it waits
-for the journal commits that run all the time here; renaming an empty one waits for next to
-nothing (docs/decisions/0004-claim-folders-are-used-again.md has the figures).
+A new folder needs an inode to be found, and a file system in a hurry is slow at that; renaming
+an empty one needs none (docs/decisions/0004-claim-folders-are-used-again.md has the figures).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Private copies of the hashed bytes, under their own name, for a program to read.
 
-They live for one attempt, so they need no disk: on one, making and removing a folder waits for
-the very commits that make intents durable (docs/decisions/0003-spool-in-memory.md).
+They live for one attempt and are worth nothing after a crash, so they need no disk
+(docs/decisions/0003-spool-in-memory.md).
 """
 
 from __future__ import annotations
