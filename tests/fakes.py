@@ -132,8 +132,14 @@ class FakeClock:
 class Claims:
     """What a fake source keeps on its disk: files handed over, and files claimed under ids."""
 
-    handed_over: list[tuple[bytes, Arrival]] = field(default_factory=list)
+    handed_over: list[Arrival] = field(default_factory=list)
     claimed: dict[str, Arrival] = field(default_factory=dict)
+    ids: int = 0
+
+    def next_id(self) -> str:
+        """Make an id that is higher than any before."""
+        self.ids += 1
+        return number_id(self.ids)
 
 
 class FakeSource:
@@ -143,16 +149,14 @@ class FakeSource:
         self.blocked_by: OSError | None = None
         self.claims = claims or Claims()
         self._clock = clock
-        self._offered = 0
         self._drained = False
         self._bell = asyncio.Event()
 
     def offer(self, name: bytes, body: bytes) -> str:
         """Hand over a file; return the id that it will be claimed under."""
-        self._offered += 1
-        intent_id = number_id(self._offered)
+        intent_id = self.claims.next_id()
         receipt = receipt_of(name, body, self._clock.now())
-        self.claims.handed_over.append((name, Arrival(intent_id, receipt, Content(body))))
+        self.claims.handed_over.append(Arrival(intent_id, receipt, Content(body)))
         self._bell.set()
         return intent_id
 
@@ -166,7 +170,7 @@ class FakeSource:
         while not self.claims.handed_over and not self._drained:
             self._bell.clear()
             await self._bell.wait()
-        taken = [arrival for _, arrival in self.claims.handed_over[:room]]
+        taken = self.claims.handed_over[:room]
         del self.claims.handed_over[:room]
         self.claims.claimed |= {arrival.intent_id: arrival for arrival in taken}
         # The claim is durable, the journal knows nothing yet: a crash may come in between.
@@ -181,27 +185,38 @@ class FakeSource:
 class FakePublisher:
     """`ports.Publisher` whose attempts end when, and as, the test says.
 
-    With a `script` each attempt ends at once as the script says; None leaves it running.
+    With a `script` each attempt ends at once as the script says; None leaves it running. Beyond so
+    many `places`, attempts wait for one.
     """
 
-    def __init__(self, script: Callable[[Lease], Outcome | Exception | None] | None = None) -> None:
+    def __init__(
+        self,
+        script: Callable[[Lease], Outcome | Exception | None] | None = None,
+        places: int = 1_000_000,
+    ) -> None:
         self.running: dict[str, Lease] = {}
         self.leases: list[Lease] = []
-        """Every attempt ever made, in order."""
+        """Every attempt that ever began, in order."""
         self.delivered: list[Lease] = []
         """Every attempt whose effect the world has seen, in order."""
         self.synced = 0
         """How many of those would survive a power cut."""
+        self.violations: list[str] = []
+        """What must never be asked of a publisher, but was."""
         self._script = script or (lambda _: None)
+        self._places = places
         self._ends: dict[str, asyncio.Future[Outcome]] = {}
+        self._ahead: dict[str, tuple[Lease, asyncio.Future[Abandoned | None]]] = {}
 
     async def publish(self, lease: Lease) -> Outcome:
         """See `ports.Publisher`."""
-        assert lease.intent_id not in self.running, "an intent runs twice at the same time"
-        rivals = [other for other in self.running.values() if other.target == lease.target]
-        assert not rivals, f"two attempts of {lease.target} at the same time"
+        rivals = [*self.running.values(), *(other for other, _ in self._ahead.values())]
+        if any(other.target == lease.target for other in rivals):
+            self.violations.append(f"two attempts of {lease.target} at the same time")
+        not_run = await self._begin(lease)
+        if not_run is not None:
+            return not_run
         self.leases.append(lease)
-        self.running[lease.intent_id] = lease
         self._ends[lease.intent_id] = asyncio.get_running_loop().create_future()
         scripted = self._script(lease)
         if scripted is not None:
@@ -210,6 +225,7 @@ class FakePublisher:
             return await self._ends[lease.intent_id]
         finally:
             del self.running[lease.intent_id], self._ends[lease.intent_id]
+            self._let_in()
 
     def end(self, intent_id: str, outcome: Outcome | Exception) -> None:
         """End a running attempt, as an outcome or as a surprise."""
@@ -233,3 +249,26 @@ class FakePublisher:
         """See `ports.Publisher`."""
         if intent_id in self.endable:
             self._ends[intent_id].set_result(Abandoned("shutdown"))
+        elif intent_id in self._ahead:
+            self._ahead.pop(intent_id)[1].set_result(Abandoned("not_run"))
+
+    async def recall(self) -> None:
+        """See `ports.Publisher`."""
+        for intent_id in list(self._ahead):
+            await self.stop(intent_id)
+
+    async def _begin(self, lease: Lease) -> Abandoned | None:
+        if len(self.running) < self._places:
+            self.running[lease.intent_id] = lease
+            return None
+        turn: asyncio.Future[Abandoned | None] = asyncio.get_running_loop().create_future()
+        self._ahead[lease.intent_id] = (lease, turn)
+        return await turn
+
+    def _let_in(self) -> None:
+        while self._ahead and len(self.running) < self._places:
+            intent_id = next(iter(self._ahead))
+            lease, turn = self._ahead.pop(intent_id)
+            if not turn.done():
+                self.running[intent_id] = lease
+                turn.set_result(None)
