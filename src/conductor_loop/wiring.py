@@ -310,12 +310,19 @@ def _checks(conductor: Conductor, source: FolderSource) -> list[Check]:
     parked = conductor.relay.parked_count
     return [
         Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
-        Check("handoff", source.blocked_by is None, str(source.blocked_by or "")),
+        _handoff_check(source),
         Check("not-paused", not backlog.paused, "resume with: conductor-loop resume"),
         Check("porch", not breaker.is_open, "the environment fails, not the intents"),
         Check("views", stalled is None, str(stalled or "")),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
+
+
+def _handoff_check(source: FolderSource) -> Check:
+    if source.blocked_by is not None:
+        return Check("handoff", ok=False, message=str(source.blocked_by))
+    served = source.state().is_served
+    return Check("handoff", served, "" if served else "the folder was replaced or is gone")
 
 
 def _stop_on_signals(conductor: Conductor) -> None:

@@ -17,7 +17,7 @@ import pytest
 from conductor_loop.adapters.claims import Claims
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.layout import Layout, open_layout
-from conductor_loop.core.arrival import Content, Special
+from conductor_loop.core.arrival import Content, NotReadable, Special
 from conductor_loop.spare_folders import SpareFolders
 from tests.fakes import number_id
 
@@ -138,8 +138,7 @@ def test_a_file_that_may_not_be_read_gets_a_verdict_all_the_same() -> None:
             os.seteuid(0)
         shutil.rmtree(place)
     assert arrival is not None
-    assert isinstance(arrival.content, Special)
-    assert "may not read" in arrival.content.what
+    assert isinstance(arrival.content, NotReadable)
     assert arrival.receipt.name == b"intent-a.json"
 
 

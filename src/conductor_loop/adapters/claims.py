@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from conductor_loop import disk
 from conductor_loop.adapters.layout import Layout
-from conductor_loop.core.arrival import Arrival, Content, HardLinked, Special, TooLarge
+from conductor_loop.core.arrival import Arrival, Content, HardLinked, NotReadable, Special, TooLarge
 from conductor_loop.core.events import Receipt
 from conductor_loop.core.identity import UlidSequence, is_ulid
 from conductor_loop.core.naming import is_intent_name, shown
@@ -109,7 +109,7 @@ class Claims:
         try:
             handle = os.open(claim.place, _READ_SAFELY, dir_fd=claimed)
         except PermissionError:
-            return _special(claim, status, f"file that uid {os.geteuid()} may not read")
+            return _not_readable(claim, status)
         try:
             return _read_regular(claim, handle, self._max_bytes)
         finally:
@@ -187,6 +187,12 @@ class Claims:
 def _special(claim: Claim, status: os.stat_result, what: str) -> Arrival:
     receipt = Receipt(claim.name, claim.at, submitted_by=_user_name(status.st_uid))
     return Arrival(claim.intent_id, receipt, Special(what))
+
+
+def _not_readable(claim: Claim, status: os.stat_result) -> Arrival:
+    owner = _user_name(status.st_uid)
+    receipt = Receipt(claim.name, claim.at, size=status.st_size, submitted_by=owner)
+    return Arrival(claim.intent_id, receipt, NotReadable(_user_name(os.geteuid())))
 
 
 def _read_regular(claim: Claim, handle: int, max_bytes: int) -> Arrival:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from conductor_loop.core.arrival import Arrival, Content, HardLinked, Special, TooLarge
+from conductor_loop.core.arrival import Arrival, Content, HardLinked, NotReadable, Special, TooLarge
 from conductor_loop.core.events import Admitted, Duplicated, Quarantined, Rejected
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Intent, Target
@@ -34,6 +34,8 @@ def admit(
             reading = Unreadable((_too_large(arrival.receipt.size, limit),))
         case HardLinked(links):
             reading = Unreadable((_hard_linked(links),))
+        case NotReadable(user):
+            reading = Unreadable((_not_readable(user),))
     if isinstance(reading, Unreadable):
         return Rejected(
             arrival.receipt,
@@ -91,6 +93,14 @@ def _too_large(size: int, limit: int) -> Fault:
         "too_large",
         f"the file has {size:,} bytes, the limit is {limit:,}; it was not read",
         "make it smaller, or raise CONDUCTOR_MAX_FILE_SIZE",
+    )
+
+
+def _not_readable(user: str) -> Fault:
+    return Fault(
+        "not_readable",
+        f"the file's mode and owner keep {user}, who runs this, from reading it",
+        "hand it over readable for that user: chmod a+r, or a group that both are in",
     )
 
 

@@ -31,6 +31,13 @@ class HardLinked:
 
 
 @dataclass(frozen=True, slots=True)
+class NotReadable:
+    """Its mode or owner keeps the daemon's user from reading it."""
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class Special:
     """A symlink, FIFO, socket or device: never opened."""
 
@@ -43,7 +50,7 @@ class Arrival:
 
     intent_id: str
     receipt: Receipt
-    content: Content | TooLarge | HardLinked | Special
+    content: Content | TooLarge | HardLinked | NotReadable | Special
 
 
 @dataclass(frozen=True, slots=True)
