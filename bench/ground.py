@@ -22,7 +22,17 @@ from bench.machine import CannotMeasure
 COMMAND = Path(sys.executable).with_name("conductor-loop")
 # Longer than -debounce, so that files written in place count as complete at the first look.
 QUIET_SECONDS = 1.0
-GIVE_UP_SECONDS = 900.0
+GIVE_UP_SECONDS = 300
+LOOK_EVERY_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What one `-once` took."""
+
+    seconds: float
+    peak_bytes: int
+    """The most that one of its processes had resident (getrusage(2), ru_maxrss)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +69,25 @@ class Ground:
             return 0
         return sum(entry.name.endswith(".status") for entry in os.scandir(self.status))
 
-    def once(self, *flags: str) -> float:
-        """Run `-once` to its end; seconds. Raises CannotMeasure when it does not end with 0."""
+    def once(self, *flags: str) -> Once:
+        """Run `-once` to its end. Raises CannotMeasure when it does not end with 0."""
         begin = time.monotonic()
         with self.log.open("ab") as log:
-            ended = subprocess.run(self._command("-once", *flags), stdout=log, stderr=log)
+            running = subprocess.Popen(self._command("-once", *flags), stdout=log, stderr=log)
+        _, status, usage = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - begin
-        if ended.returncode:
-            raise CannotMeasure(f"-once ended with {ended.returncode}: {self._last_line()}")
-        return seconds
+        if running.returncode:
+            raise CannotMeasure(f"-once ended with {running.returncode}: {self.last_line()}")
+        return Once(seconds, usage.ru_maxrss * 1024)
 
     @contextmanager
-    def watching(self, *flags: str) -> Iterator[int]:
-        """Run the daemon; yields its pid."""
+    def watching(self, *flags: str) -> Iterator[Daemon]:
+        """Run the daemon while the block lasts."""
         with self.log.open("ab") as log:
             daemon = subprocess.Popen(self._command(*flags), stdout=log, stderr=log)
         try:
-            yield daemon.pid
-            if daemon.poll() is not None:
-                raise CannotMeasure(f"the daemon ended early: {self._last_line()}")
+            yield Daemon(self, daemon)
         finally:
             daemon.send_signal(signal.SIGTERM)
             try:
@@ -90,7 +100,8 @@ class Ground:
         folders = ["-handoff", str(self.handoff), "-out", str(self.out)]
         return [str(COMMAND), *folders, "-log-level", "warn", *flags]
 
-    def _last_line(self) -> str:
+    def last_line(self) -> str:
+        """The last thing that the command said."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it wrote nothing"
 
@@ -127,22 +138,43 @@ def _write_intent(folder: Path, number: int) -> Path:
 def arrivals(folder: Path) -> Iterator[Inotify]:
     """Hear of every name that appears in a folder."""
     folder.mkdir(exist_ok=True)
-    with Inotify(sync_timeout=GIVE_UP_SECONDS) as events:
+    with Inotify(sync_timeout=1) as events:
         events.add_watch(folder, Mask.MOVED_TO | Mask.CREATE)
         yield events
 
 
-def wait_for(events: Inotify, file: Path) -> None:
-    """Wait until a file is there. Raises CannotMeasure when it takes for ever."""
-    while not file.exists():
-        if events.sync_get() is None:
-            raise CannotMeasure(f"no {file.name} after {GIVE_UP_SECONDS:.0f} s")
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A running daemon, and waiting for what it does. Raises CannotMeasure when that is in vain."""
 
+    ground: Ground
+    process: subprocess.Popen[bytes]
 
-def wait_for_verdicts(ground: Ground, count: int, look_every: float = 0.005) -> None:
-    """Wait until so many verdicts are there. Raises CannotMeasure when it takes for ever."""
-    deadline = time.monotonic() + GIVE_UP_SECONDS
-    while (seen := ground.verdicts()) < count:
-        if time.monotonic() > deadline:
-            raise CannotMeasure(f"{seen} of {count} verdicts after {GIVE_UP_SECONDS:.0f} s")
-        time.sleep(look_every)
+    @property
+    def pid(self) -> int:
+        """Of the daemon itself."""
+        return self.process.pid
+
+    def wait_for_verdict(self, events: Inotify, file: Path) -> None:
+        """Wait until a file that was handed over has one; `events` tell of new verdicts."""
+        verdict = self.ground.status / f"{file.name}.status"
+        for waited in range(GIVE_UP_SECONDS):
+            while events.sync_get() is not None:
+                if verdict.exists():
+                    return
+            if verdict.exists():
+                return
+            self._require_alive(f"no {verdict.name} after {waited} s")
+
+    def wait_for_verdicts(self, count: int) -> None:
+        """Wait until there are so many."""
+        deadline = time.monotonic() + GIVE_UP_SECONDS
+        while (seen := self.ground.verdicts()) < count:
+            time.sleep(LOOK_EVERY_SECONDS)
+            if time.monotonic() > deadline:
+                raise CannotMeasure(f"{seen} of {count} verdicts after {GIVE_UP_SECONDS} s")
+            self._require_alive(f"{seen} of {count} verdicts")
+
+    def _require_alive(self, otherwise: str) -> None:
+        if self.process.poll() is not None:
+            raise CannotMeasure(f"the daemon ended, {otherwise}: {self.ground.last_line()}")

@@ -21,6 +21,7 @@ from conductor_loop.core.events import (
     encode,
 )
 from conductor_loop.core.identity import ulid
+from conductor_loop.core.places import Place
 from conductor_loop.core.states import State
 
 _INTENT = """
@@ -31,6 +32,8 @@ _EVENT = "INSERT INTO events (seq, intent, at, event) VALUES (?, ?, ?, ?)"
 _EVENTS_EACH = 3
 _TARGETS = 1_000
 _AT_ONCE = 10_000
+# Recent enough that nothing is due to be forgotten (-retention, 168h).
+_AGE, _SPAN = timedelta(days=5), timedelta(days=4)
 
 
 def fill_journal(handoff: Path, finished: int) -> None:
@@ -38,18 +41,16 @@ def fill_journal(handoff: Path, finished: int) -> None:
     path = handoff / ".conductor" / FILE_NAME
     connection = open_for_writing(path)
     connection.execute("PRAGMA synchronous = OFF")
+    begin = datetime.now(UTC) - _AGE
     for first in range(0, finished, _AT_ONCE):
         numbers = range(first, min(first + _AT_ONCE, finished))
         with connection:
-            connection.executemany(_INTENT, (_intent(number) for number in numbers))
-            connection.executemany(_EVENT, (row for n in numbers for row in _events(n)))
+            past = [(number, begin + _SPAN * number / finished) for number in numbers]
+            connection.executemany(_INTENT, (_intent(*each) for each in past))
+            connection.executemany(_EVENT, (row for each in past for row in _events(*each)))
     connection.execute("UPDATE relay SET seq = ?", (finished * _EVENTS_EACH,))
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-
-
-def _moment(number: int) -> datetime:
-    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
 
 
 def _name(number: int) -> str:
@@ -60,8 +61,8 @@ def _digest(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def _intent(number: int) -> tuple[apsw.SQLiteValue, ...]:
-    at = to_microseconds(_moment(number))
+def _intent(number: int, moment: datetime) -> tuple[apsw.SQLiteValue, ...]:
+    at = to_microseconds(moment)
     return (
         number * _EVENTS_EACH + 1,
         ulid(at // 1_000, number),
@@ -73,14 +74,14 @@ def _intent(number: int) -> tuple[apsw.SQLiteValue, ...]:
         f"past-{number:07d}",
         State.PUBLISHED.value,
         at,
-        f"processed/{_name(number)}",
+        Place.PROCESSED.value,
     )
 
 
-def _events(number: int) -> Iterator[tuple[apsw.SQLiteValue, ...]]:
-    at, target = _moment(number), f"past-{number % _TARGETS:04d}"
-    receipt = Receipt(_name(number).encode(), at, 200, _digest(number), "bench")
-    run = Run(1, 0, at, timedelta(milliseconds=2))
+def _events(number: int, moment: datetime) -> Iterator[tuple[apsw.SQLiteValue, ...]]:
+    target = f"past-{number % _TARGETS:04d}"
+    receipt = Receipt(_name(number).encode(), moment, 200, _digest(number), "bench")
+    run = Run(1, 0, moment, timedelta(milliseconds=2))
     outputs = (Output(f"oran-sim/{target}/scaling-patch.yaml", _digest(number)),)
     story: tuple[Event, ...] = (
         Admitted(receipt, "oran-sim", target, 5, f"past-{number:07d}"),
@@ -89,4 +90,4 @@ def _events(number: int) -> Iterator[tuple[apsw.SQLiteValue, ...]]:
     )
     first = number * _EVENTS_EACH + 1
     for seq, event in enumerate(story, first):
-        yield seq, first, to_microseconds(at), encode(event)
+        yield seq, first, to_microseconds(moment), encode(event)

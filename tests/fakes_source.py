@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from conductor_loop.adapters.folder import FolderSource
-from conductor_loop.adapters.folder_events import Heard, Hints, open_hints
-from conductor_loop.adapters.folder_watch import FolderSettings
-from conductor_loop.adapters.layout import Layout, open_layout
-from conductor_loop.adapters.lock import hold_lock
+from conductor_loop.adapters.handoff.events import Heard, Hints, open_hints
+from conductor_loop.adapters.handoff.layout import Layout, open_layout
+from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.handoff.source import FolderSource
+from conductor_loop.adapters.handoff.watch import FolderSettings
 from conductor_loop.core.arrival import Arrival
 from conductor_loop.ports import Source
 from conductor_loop.spare_folders import SpareFolders

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from conductor_loop import __version__
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.control_socket import serve_control, user_name
-from conductor_loop.adapters.folder import FolderSource
-from conductor_loop.adapters.folder_events import open_hints
-from conductor_loop.adapters.folder_watch import FolderSettings
+from conductor_loop.adapters.handoff.events import open_hints
+from conductor_loop.adapters.handoff.layout import Layout, open_layout
+from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.handoff.source import FolderSource
+from conductor_loop.adapters.handoff.watch import FolderSettings
 from conductor_loop.adapters.journal.database import to_microseconds
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
-from conductor_loop.adapters.layout import Layout, open_layout
-from conductor_loop.adapters.lock import hold_lock
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.control import Control, parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts, Policies
@@ -61,7 +61,7 @@ from conductor_loop.settings.intake import intake_rules
 from conductor_loop.spare_folders import SpareFolders
 
 if TYPE_CHECKING:
-    from conductor_loop.adapters.porch import PorchSection
+    from conductor_loop.adapters.porch.publisher import PorchSection
 
 _log = logging.getLogger("conductor_loop")
 BUILTIN = "builtin"
@@ -199,7 +199,7 @@ async def _offline_journal(settings: Settings, clock: SystemClock) -> AsyncItera
 def _require_porch(settings: Settings) -> None:
     """A porch that is missing stops the start before any folder is made."""
     if settings.porch != BUILTIN:
-        from conductor_loop.adapters.porch import resolve_porch
+        from conductor_loop.adapters.porch.publisher import resolve_porch
 
         resolve_porch(settings.porch)
 
@@ -209,13 +209,13 @@ async def _publisher(
     settings: Settings, layout: Layout, clock: SystemClock, rules: IntakeRules
 ) -> AsyncIterator[Publisher]:
     if settings.porch == BUILTIN:
-        from conductor_loop.adapters.builtin import BuiltinPublisher
-        from conductor_loop.adapters.package_folder import PackageFolder
+        from conductor_loop.adapters.builtin.package_folder import PackageFolder
+        from conductor_loop.adapters.builtin.publisher import BuiltinPublisher
 
         with contextlib.closing(PackageFolder.open(settings.out, layout.state_path)) as folder:
             yield BuiltinPublisher(_reader(rules), folder, settings.mode, clock)
         return
-    from conductor_loop.adapters.porch import open_porch
+    from conductor_loop.adapters.porch.publisher import open_porch
 
     _make_out(settings.out)
     async with open_porch(_porch(settings, Path(layout.state_path)), layout.state, clock) as porch:
@@ -234,7 +234,7 @@ def _make_out(out: Path) -> None:
 
 
 def _porch(settings: Settings, state: Path) -> PorchSection:
-    from conductor_loop.adapters.porch import PorchSection
+    from conductor_loop.adapters.porch.publisher import PorchSection
 
     return PorchSection(
         porch=settings.porch,

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.porch import PorchPublisher, PorchSection, open_porch
+from conductor_loop.adapters.porch.publisher import PorchPublisher, PorchSection, open_porch
 from conductor_loop.core.packages import Mode
 from tests.system.child_processes import PORCHES
 

@@ -20,8 +20,8 @@ from typing import TypeVar
 import pytest
 
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.orphans import token_prefix
-from conductor_loop.adapters.porch import (
+from conductor_loop.adapters.porch.orphans import token_prefix
+from conductor_loop.adapters.porch.publisher import (
     PorchPublisher,
     PorchSection,
     open_porch,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.builtin import BuiltinPublisher
+from conductor_loop.adapters.builtin.package_folder import PackageFolder
+from conductor_loop.adapters.builtin.publisher import BuiltinPublisher
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.package_folder import PackageFolder
 from conductor_loop.core.arrival import Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.events import FailureKind
 from conductor_loop.core.faults import Fault

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from conductor_loop.adapters import proc
-from conductor_loop.adapters.children import ChildRequest
+from conductor_loop.adapters.porch import proc
+from conductor_loop.adapters.porch.children import ChildRequest
 
 PORCHES = Path(__file__).parent / "porches"
 PATIENCE = 60.0

@@ -17,7 +17,7 @@ from typing import Any
 from conductor_loop.adapters.control_socket import DaemonSilent, ask
 from conductor_loop.adapters.journal import open_reader
 from conductor_loop.adapters.journal.reader import JournalReader
-from conductor_loop.core.control import Health
+from conductor_loop.core.control import Health, Pause, Request, Resume
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.states import FINAL, State
 
@@ -190,6 +190,19 @@ class Site:
         """Whether a daemon answers that everything holds."""
         reply = ask(self.state, Health())
         return reply is not None and all(check.ok for check in reply.checks)
+
+    def pause(self) -> None:
+        """Have the running daemon start nothing any more."""
+        self._steer(Pause(why="a test"))
+
+    def resume(self) -> None:
+        """Have the running daemon go on."""
+        self._steer(Resume())
+
+    def _steer(self, request: Request) -> None:
+        reply = ask(self.state, request)
+        assert reply is not None
+        assert not reply.refusals
 
     def porch(self, script: str, name: str = "porch") -> str:
         """Make a porch of shell lines; `$top`, `$name` and `$out` are set. Returns its path."""

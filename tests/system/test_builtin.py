@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.builtin import BuiltinPublisher
-from conductor_loop.adapters.package_folder import PackageFolder
+from conductor_loop.adapters.builtin.package_folder import PackageFolder
+from conductor_loop.adapters.builtin.publisher import BuiltinPublisher
 from conductor_loop.core.arrival import Delivered, Lease, Undelivered
 from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import Fault

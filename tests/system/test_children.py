@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import pytest
 
-from conductor_loop.adapters import proc
-from conductor_loop.adapters.children import (
+from conductor_loop.adapters.porch import proc
+from conductor_loop.adapters.porch.children import (
     Children,
     ChildResult,
     Ending,
@@ -26,7 +26,7 @@ from conductor_loop.adapters.children import (
     Stopped,
     SupervisorLost,
 )
-from conductor_loop.adapters.runs import KEPT
+from conductor_loop.adapters.porch.runs import KEPT
 from conductor_loop.core.faults import CannotStart
 from tests.system.child_processes import (
     PATIENCE,
@@ -582,7 +582,7 @@ def test_a_run_asked_for_during_recovery_can_be_stopped(prefix: str) -> None:
 DAEMON = """
 import asyncio, sys
 from datetime import timedelta
-from conductor_loop.adapters.children import ChildRequest, Children
+from conductor_loop.adapters.porch.children import ChildRequest, Children
 
 async def main(prefix, *argv):
     async with Children(2, prefix) as children:

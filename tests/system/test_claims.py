@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.claims import Claims
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.layout import Layout, open_layout
+from conductor_loop.adapters.handoff.claims import Claims
+from conductor_loop.adapters.handoff.layout import Layout, open_layout
 from conductor_loop.core.arrival import Content, NotReadable, Special
 from conductor_loop.spare_folders import SpareFolders
 from tests.fakes import number_id

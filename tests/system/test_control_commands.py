@@ -84,8 +84,8 @@ def test_a_paused_target_does_not_keep_others_waiting(site: Site) -> None:
 def test_resuming_everything_leaves_a_paused_target_paused(site: Site) -> None:
     (site.top / "go").touch()
     done(site, "pause", "-target", "oran-sim/amf")
-    done(site, "pause")
-    done(site, "resume")
+    site.pause()
+    site.resume()
     waiting(site, a=intent("amf"))
     site.hand_over("intent-b.json", intent("upf"))
     site.verdict("intent-b.json")
@@ -102,7 +102,7 @@ def test_a_pause_outlives_a_restart_and_tells_who_and_why(site: Site) -> None:
         told = done(site, "list")
         assert f"paused: everything, by {WHO}" in told
         assert "change freeze" in told
-        done(site, "resume")
+        site.resume()
         assert site.verdict("intent-a.json")["status"] == "success"
         assert daemon.has_said("everything resumed by")
 
@@ -140,6 +140,20 @@ def test_once_gives_up_when_only_a_paused_target_is_left(site: Site) -> None:
     assert site.counts() == {State.PUBLISHED: 1, State.WAITING: 1}
 
 
+@pytest.mark.usefixtures("daemon")
+def test_the_answer_to_a_change_is_json_when_asked(site: Site) -> None:
+    paused = site.asked("pause")
+    assert set(paused) == {"intent_ids", "daemon_pid", "refusals"}
+    assert (paused["intent_ids"], paused["refusals"]) == ([], [])
+    waiting(site, a=intent())
+    cancelled = site.asked("cancel", "intent-a.json")
+    assert cancelled["intent_ids"] == [site.intent_id("intent-a.json")]
+    # What was cancelled may be run again, by its name or id; what is final stays so.
+    assert len(site.asked("retry", "intent-a.json")["intent_ids"]) == 1
+    (refusal,) = site.asked("cancel", cancelled["intent_ids"][0])["refusals"]
+    assert set(refusal) == {"code", "message", "hint"}
+
+
 def test_what_is_no_target_is_refused(site: Site) -> None:
     site.handoff.mkdir()
     assert "'amf' is no target" in refused(site, "pause", "-target", "amf")
@@ -150,7 +164,7 @@ def test_what_is_no_target_is_refused(site: Site) -> None:
 
 @pytest.mark.usefixtures("daemon")
 def test_a_cancelled_intent_that_waits_is_skipped_and_says_by_whom_and_why(site: Site) -> None:
-    done(site, "pause")
+    site.pause()
     waiting(site, a=intent())
     assert done(site, "cancel", "intent-a.json", "-why", "wrong cluster") == "cancelled: 1\n"
     verdict = site.verdict("intent-a.json")
@@ -183,7 +197,7 @@ def test_the_next_one_of_its_target_runs_when_the_running_one_is_cancelled(site:
 
 @pytest.mark.usefixtures("daemon")
 def test_cancelling_a_target_leaves_others_alone(site: Site) -> None:
-    done(site, "pause")
+    site.pause()
     waiting(site, a=intent("amf", 1), b=intent("amf", 2), c=intent("upf"))
     shown = done(site, "cancel", "-target", "oran-sim/amf", "-dry-run")
     assert shown.endswith("2 would end; nothing was changed\n")
@@ -195,7 +209,7 @@ def test_cancelling_a_target_leaves_others_alone(site: Site) -> None:
 
 def test_cancelling_works_while_no_daemon_runs(site: Site) -> None:
     with site.daemon():
-        done(site, "pause")
+        site.pause()
         waiting(site, a=intent("amf"), b=intent("upf"))
     assert done(site, "cancel", "intent-a.json").startswith("cancelled: 1\n")
     done(site, "resume")
@@ -282,7 +296,7 @@ def test_health_is_0_only_while_a_ready_daemon_runs(site: Site) -> None:
         assert done(site, "health").endswith("ready\n")
         asked = site.asked("health")
         assert (asked["live"], asked["ready"], asked["daemon_pid"]) == (True, True, daemon.pid)
-        done(site, "pause")
+        site.pause()
         assert site.command("health").returncode == 1
         assert {c["name"] for c in site.asked("health")["checks"] if not c["ok"]} == {"not-paused"}
         daemon.kill()

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from asyncinotify import Inotify, Mask
 
-from conductor_loop.adapters.folder_events import PollingHints
-from conductor_loop.adapters.folder_scan import list_ignored
+from conductor_loop.adapters.handoff.events import PollingHints
+from conductor_loop.adapters.handoff.scan import list_ignored
 from conductor_loop.core.arrival import Content, HardLinked, Special, TooLarge
 from conductor_loop.core.faults import CannotStart, DurabilityLost
 from tests.fakes import in_a_loop, number_id

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.folder_events import Heard, InotifyHints, PollingHints
+from conductor_loop.adapters.handoff.events import Heard, InotifyHints, PollingHints
 from tests.fakes import in_a_loop
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")

@@ -81,11 +81,11 @@ def test_a_duplicate_is_logged_in_one_line_that_names_the_verdict_that_stands(si
 
 def test_the_same_file_handed_over_while_the_first_waits_is_a_duplicate_too(site: Site) -> None:
     with site.daemon():
-        assert site.command("pause").returncode == 0
+        site.pause()
         for _ in range(2):
             site.hand_over("intent-a.json", intent())
             wait_until(lambda: "intent-a.json" not in os.listdir(site.handoff), "it is taken")
-        assert site.command("resume").returncode == 0
+        site.resume()
         site.wait_for_final(2)
     assert site.counts() == {State.PUBLISHED: 1, State.DUPLICATE: 1}
     assert len(site.names_in("processed")) == 2

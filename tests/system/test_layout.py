@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.layout import Layout, open_layout
+from conductor_loop.adapters.handoff.layout import Layout, open_layout
 from conductor_loop.core.faults import CannotStart, DurabilityLost
 from tests.own_mounts import run_in_own_mounts
 
@@ -212,7 +212,7 @@ def test_the_state_may_live_elsewhere(handoff: Path) -> None:
 
 SAY_NOTES = """
 from pathlib import Path
-from conductor_loop.adapters.layout import open_layout
+from conductor_loop.adapters.handoff.layout import open_layout
 with open_layout(Path("handoff")) as layout:
     [note] = layout.notes
     assert note.startswith("processed/ is on another file system"), note
@@ -220,7 +220,7 @@ with open_layout(Path("handoff")) as layout:
 
 REFUSE_CLAIMS = """
 from pathlib import Path
-from conductor_loop.adapters.layout import open_layout
+from conductor_loop.adapters.handoff.layout import open_layout
 from conductor_loop.core.faults import CannotStart
 try:
     open_layout(Path("handoff"))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.layout import open_layout
-from conductor_loop.adapters.lock import Lock, hold_lock
+from conductor_loop.adapters.handoff.layout import open_layout
+from conductor_loop.adapters.handoff.lock import Lock, hold_lock
 from conductor_loop.core.faults import CannotStart
 
 SINCE = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
@@ -21,8 +21,8 @@ HOLD_FOR_EVER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from conductor_loop.adapters.layout import open_layout
-from conductor_loop.adapters.lock import hold_lock
+from conductor_loop.adapters.handoff.layout import open_layout
+from conductor_loop.adapters.handoff.lock import hold_lock
 with open_layout(Path(sys.argv[1])) as layout, hold_lock(layout, datetime.now(UTC)):
     print("held", flush=True)
     sys.stdin.read()

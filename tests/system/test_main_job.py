@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 import pytest
 
 from conductor_loop.adapters.control_socket import user_name
-from tests.system.daemon import LogLine, Site, intent
+from tests.system.daemon import COMMAND, LogLine, Site, intent
 
 EXAMPLE = b"""{
   "intent_type": "scaling",
@@ -149,6 +149,27 @@ def test_once_ends_with_8_when_an_intent_was_rejected(site: Site) -> None:
     assert done.returncode == 8
     assert done.stdout.startswith("1 published, 1 rejected in ")
     assert "ERROR: not all succeeded\nhint: " in done.stderr
+
+
+def test_once_shows_its_progress_on_a_terminal(site: Site) -> None:
+    site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(20)})
+    ours, theirs = os.openpty()
+    command = [*COMMAND, "-once", "-porch", "builtin"]
+    child = subprocess.Popen(command, cwd=site.top, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b"".join(iter(lambda: read_terminal(ours), b"")).decode()
+    os.close(ours)
+    assert child.wait(60) == 0
+    assert "20/20" in shown
+    assert "20 published in " in shown
+    assert "{" not in shown  # for people: no JSON
+
+
+def read_terminal(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # EIO: nobody has the other end any more
+        return b""
 
 
 def test_a_duplicate_alone_is_no_failure_of_once(site: Site) -> None:

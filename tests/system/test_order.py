@@ -143,11 +143,11 @@ def run_together(site: Site, files: dict[str, bytes]) -> list[str]:
     """Hand over while everything is paused, then let one worker choose."""
     porch = site.porch(RECORDS)
     with site.daemon("-porch", porch, "-workers", "1"):
-        assert site.command("pause").returncode == 0
+        site.pause()
         for name, body in files.items():
             site.hand_over(name, body)
         wait_until(lambda: site.counts()[State.WAITING] == len(files), "all wait")
-        assert site.command("resume").returncode == 0
+        site.resume()
         site.wait_for_final(len(files))
     return [name.removeprefix("intent-").removesuffix(".json") for name in site.ledger()]
 

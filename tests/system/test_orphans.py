@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.orphans import end_orphans, token_prefix
+from conductor_loop.adapters.porch.orphans import end_orphans, token_prefix
 from conductor_loop.core.faults import CannotStart
 from tests.system.child_processes import (
     PATIENCE,
@@ -64,7 +64,7 @@ def test_a_token_that_only_contains_the_prefix_is_not_ours() -> None:
 def test_we_never_end_ourselves() -> None:
     prefix = unique_prefix()
     program = (
-        "import sys; from conductor_loop.adapters.orphans import end_orphans;"
+        "import sys; from conductor_loop.adapters.porch.orphans import end_orphans;"
         f"sys.exit(40 + end_orphans({prefix!r}, 60))"
     )
     with left_running(f"{prefix}A.1", sys.executable, "-c", program) as daemon:

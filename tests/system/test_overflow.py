@@ -74,7 +74,7 @@ def test_a_handoff_folder_renamed_away_and_made_anew_is_served_again(site: Site)
 
 def test_what_was_admitted_before_the_folder_went_away_ends_in_the_new_one(site: Site) -> None:
     with site.daemon():
-        assert site.command("pause").returncode == 0
+        site.pause()
         site.hand_over("intent-a.json", intent("amf"))
         site.wait_for_state("intent-a.json", State.WAITING)
         os.rename(site.handoff, site.top / "away")
@@ -82,7 +82,7 @@ def test_what_was_admitted_before_the_folder_went_away_ends_in_the_new_one(site:
         site.hand_over("intent-b.json", intent("upf"))
         wait_until(site.state.exists, "its own folder came along")
         site.wait_for_state("intent-b.json", State.WAITING)
-        assert site.command("resume").returncode == 0
+        site.resume()
         assert site.verdict("intent-a.json")["status"] == "success"
         assert site.verdict("intent-b.json")["status"] == "success"
     assert site.names_in("processed") == ["intent-a.json", "intent-b.json"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.package_contents import files_in
-from conductor_loop.adapters.package_folder import PackageFolder, Placed
+from conductor_loop.adapters.builtin.package_contents import files_in
+from conductor_loop.adapters.builtin.package_folder import PackageFolder, Placed
 from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.packages import Package
@@ -381,8 +381,8 @@ def run_script(script: str, *args: object, under: tuple[str, ...] = ()) -> str:
     prologue = """
         import errno, os, signal, subprocess, sys
         from pathlib import Path
-        from conductor_loop.adapters.package_contents import files_in
-        from conductor_loop.adapters.package_folder import PackageFolder, Placed
+        from conductor_loop.adapters.builtin.package_contents import files_in
+        from conductor_loop.adapters.builtin.package_folder import PackageFolder, Placed
         from conductor_loop.core.packages import Package
         TARGET = ("oran-sim", "upf")
         ONE = Package(TARGET, {"patch.yaml": b"replicas: 1\\n", "Kptfile": b"x" * 9000})

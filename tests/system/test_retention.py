@@ -100,7 +100,7 @@ def test_what_is_unfinished_is_never_touched(site: Site) -> None:
         site.wait_for_state("intent-a.json", State.WAITING)
         wait_for_round(site)
         assert site.counts() == {State.WAITING: 1}
-        site.command("resume")
+        site.resume()
         assert site.verdict("intent-a.json")["status"] == "success"
 
 

@@ -23,11 +23,11 @@ def site(tmp_path: Path) -> Site:
 def pile_up(site: Site, count: int, *flags: str) -> None:
     """Hand over so many of one target while everything is paused, then let them run."""
     with site.daemon(*flags):
-        site.command("pause")
+        site.pause()
         for n in range(count):
             site.hand_over(f"intent-{n}.json", intent(replicas=n))
             wait_until(lambda: site.counts().total() > n, "it is admitted")  # noqa: B023
-        site.command("resume")
+        site.resume()
         site.wait_for_final(count)
 
 
@@ -78,7 +78,7 @@ def test_what_waits_longer_than_max_wait_is_skipped_as_expired(site: Site) -> No
 
 def test_a_pause_does_not_stop_the_clock_of_max_wait(site: Site) -> None:
     with site.daemon("-max-wait", "200ms"):
-        site.command("pause")
+        site.pause()
         site.hand_over("intent-a.json", intent())
         assert site.verdict("intent-a.json")["skip_reason"] == "expired"
 
@@ -203,6 +203,35 @@ def test_structured_mode_writes_a_whole_package(site: Site) -> None:
     assert {"Kptfile", "README.md", "kustomization.yaml"} <= set(os.listdir(package))
     told = {output["path"] for output in site.verdict("intent-a.json")["outputs"]}
     assert told == {f"oran-sim/amf/{name}" for name in os.listdir(package)}
+
+
+def test_a_package_edited_by_hand_is_replaced_and_that_is_said(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent(replicas=1)})
+    site.once()
+    patch = site.out / "oran-sim/amf/scaling-patch.yaml"
+    clean = patch.read_bytes()
+    patch.write_bytes(clean + b"# by hand\n")
+    site.hand_over_all({"intent-b.json": intent(replicas=1)})
+    done = site.once()
+    assert patch.read_bytes() == clean
+    (note,) = site.verdict("intent-b.json")["notes"]
+    assert "hand" in note
+    assert note in done.stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [intent(intent_type="configuration"), intent(intent_type="deployment")],
+    ids=["configuration", "deployment"],
+)
+def test_what_the_built_in_cannot_do_fails_clearly(site: Site, body: bytes) -> None:
+    site.hand_over_all({"intent-a.json": body})
+    assert site.once().returncode == 8
+    error = site.verdict("intent-a.json")["error"]
+    assert error["message"]
+    assert error["hint"]
+    assert not error["retryable"]
+    assert not list(site.out.rglob("*.yaml"))
 
 
 # The log.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.writers import is_open_for_writing
+from conductor_loop.adapters.handoff.writers import is_open_for_writing
 
 OPEN_AGAIN_AND_AGAIN = """
 import os, sys

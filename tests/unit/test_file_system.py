@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.file_system import magic_of, not_local
+from conductor_loop.adapters.handoff.file_system import magic_of, not_local
 
 PROC, EXT, TMPFS, OVERLAY, XFS, BTRFS = (
     0x9FA0,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.handover import NameTaken, hand_over, open_handoff
+from conductor_loop.adapters.handoff.handover import NameTaken, hand_over, open_handoff
 from conductor_loop.core.faults import CannotStart
 
 BODY = b"{}" * 5_000

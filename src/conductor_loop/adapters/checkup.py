@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from conductor_loop.adapters.file_system import magic_of, not_local
+from conductor_loop.adapters.handoff.file_system import magic_of, not_local
 from conductor_loop.core.faults import ConductorError
 
 _OURS = ("processed", "failed", "status", ".conductor")
@@ -50,7 +50,7 @@ def check_porch(porch: str) -> Finding:
     """Whether the command can be run, and which file it is."""
     if porch == "builtin":
         return Finding("porch", Grade.OK, "built in")
-    from conductor_loop.adapters.porch import resolve_porch
+    from conductor_loop.adapters.porch.publisher import resolve_porch
 
     try:
         command = resolve_porch(porch)

@@ -87,7 +87,7 @@ def _print_counts(reader: JournalReader) -> None:
 
 
 def _list_ignored(settings: Settings, *, as_json: bool) -> int:
-    from conductor_loop.adapters.folder_scan import list_ignored
+    from conductor_loop.adapters.handoff.scan import list_ignored
 
     ignored = list_ignored(settings.handoff)
     if as_json:

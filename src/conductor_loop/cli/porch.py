@@ -144,7 +144,7 @@ def _told(*faults: Fault) -> int:
 def _place(package: Package, out: str) -> int:
     from contextlib import closing
 
-    from conductor_loop.adapters.package_folder import PackageFolder
+    from conductor_loop.adapters.builtin.package_folder import PackageFolder
     from conductor_loop.cli.terminal import print_error, print_line, print_warning
     from conductor_loop.core.events import Failure
     from conductor_loop.core.faults import CannotStart, DurabilityLost

@@ -72,7 +72,7 @@ def _package(body: bytes, rules: IntakeRules, settings: Settings) -> Package | t
 
 
 def _in_out(package: Package, settings: Settings) -> Files:
-    from conductor_loop.adapters.package_contents import files_in
+    from conductor_loop.adapters.builtin.package_contents import files_in
 
     try:
         return files_in(settings.out, package.folder)

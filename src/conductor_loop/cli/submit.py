@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from conductor_loop.adapters.handover import hand_over, open_handoff
+from conductor_loop.adapters.handoff.handover import hand_over, open_handoff
 from conductor_loop.cli.checking import STDIN, Judged, fault_fields, judge, print_faults
 from conductor_loop.cli.flags import add_settings
 from conductor_loop.cli.following import Follower, Submission

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from conductor_loop import disk
-from conductor_loop.adapters.package_contents import Found, digests_in, sha256
-from conductor_loop.adapters.package_staging import (
+from conductor_loop.adapters.builtin.package_contents import Found, digests_in, sha256
+from conductor_loop.adapters.builtin.package_staging import (
     FOLDER_MODE,
     Closing,
     Staging,

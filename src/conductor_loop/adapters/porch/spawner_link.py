@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import conductor_loop
-from conductor_loop.adapters.runs import TOKEN_VARIABLE, messages
-from conductor_loop.adapters.spawner import CONNECTION, command
+from conductor_loop.adapters.porch.runs import TOKEN_VARIABLE, messages
+from conductor_loop.adapters.porch.spawner import CONNECTION, command
 
 _CHUNK = 256 * 1024
 _CLOSING_SECONDS = 10.0

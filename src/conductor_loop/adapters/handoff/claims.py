@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from conductor_loop import disk
-from conductor_loop.adapters.layout import Layout
+from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.core.arrival import Arrival, Content, HardLinked, NotReadable, Special, TooLarge
 from conductor_loop.core.events import Receipt
 from conductor_loop.core.identity import UlidSequence, is_ulid

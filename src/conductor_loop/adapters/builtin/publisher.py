@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 
-from conductor_loop.adapters.package_folder import PackageFolder, Placed
+from conductor_loop.adapters.builtin.package_folder import PackageFolder, Placed
 from conductor_loop.core.arrival import Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.events import Failure, FailureKind, Output
 from conductor_loop.core.faults import Fault

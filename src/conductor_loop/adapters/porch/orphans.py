@@ -7,7 +7,7 @@ import select
 import signal
 import time
 
-from conductor_loop.adapters import proc
+from conductor_loop.adapters.porch import proc
 from conductor_loop.core.faults import CannotStart
 
 _POLL_SECONDS = 0.05

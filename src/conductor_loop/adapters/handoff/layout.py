@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from conductor_loop import disk
-from conductor_loop.adapters.file_system import magic_of, not_local
-from conductor_loop.adapters.own_folders import (
+from conductor_loop.adapters.handoff.file_system import magic_of, not_local
+from conductor_loop.adapters.handoff.own_folders import (
     PLACES,
     PRIVATE,
     STATE_NAME,

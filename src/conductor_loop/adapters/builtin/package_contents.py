@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from conductor_loop import disk
-from conductor_loop.adapters.package_staging import Closing
+from conductor_loop.adapters.builtin.package_staging import Closing
 from conductor_loop.core.naming import shown
 
 # Far beyond anything written here: what is larger was put there by hand.

@@ -12,8 +12,8 @@ import select
 import sys
 import time
 
-from conductor_loop.adapters import proc
-from conductor_loop.adapters.runs import Run, Stream, message, messages
+from conductor_loop.adapters.porch import proc
+from conductor_loop.adapters.porch.runs import Run, Stream, message, messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

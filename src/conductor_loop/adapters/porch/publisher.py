@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from conductor_loop import disk
-from conductor_loop.adapters.children import (
+from conductor_loop.adapters.porch.children import (
     Children,
     ChildRequest,
     ChildResult,
@@ -24,9 +24,9 @@ from conductor_loop.adapters.children import (
     Stopped,
     SupervisorLost,
 )
-from conductor_loop.adapters.orphans import end_orphans, token_prefix
-from conductor_loop.adapters.runs import TOKEN_VARIABLE
-from conductor_loop.adapters.spool import Spool
+from conductor_loop.adapters.porch.orphans import end_orphans, token_prefix
+from conductor_loop.adapters.porch.runs import TOKEN_VARIABLE
+from conductor_loop.adapters.porch.spool import Spool
 from conductor_loop.core.arrival import Abandoned, Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.child_output import cleaned
 from conductor_loop.core.durations import format_duration

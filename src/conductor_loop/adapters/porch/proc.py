@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from conductor_loop.adapters.runs import TOKEN_VARIABLE
+from conductor_loop.adapters.porch.runs import TOKEN_VARIABLE
 
 # An environment and its arguments share a quarter of the stack, 2 MiB as a rule (execve(2)).
 _ENOUGH = 2 * 1024 * 1024

@@ -9,7 +9,7 @@ import signal
 import stat
 import sys
 
-from conductor_loop.adapters.file_system import magic_of, not_local
+from conductor_loop.adapters.handoff.file_system import magic_of, not_local
 from conductor_loop.disk import PASSING_ERRORS
 
 _OPEN_SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY

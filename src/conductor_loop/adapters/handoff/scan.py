@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conductor_loop import disk
-from conductor_loop.adapters.own_folders import OWN_NAMES
+from conductor_loop.adapters.handoff.own_folders import OWN_NAMES
 from conductor_loop.core.naming import is_intent_name
 from conductor_loop.core.waiting import sort_key
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from conductor_loop.adapters.layout import Layout
+from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.core.faults import CannotStart
 
 _LOCK_NAME = b"lock"

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from conductor_loop.adapters.orphans import end_orphans
-from conductor_loop.adapters.runs import message
-from conductor_loop.adapters.spawner_link import SpawnerLink
+from conductor_loop.adapters.porch.orphans import end_orphans
+from conductor_loop.adapters.porch.runs import message
+from conductor_loop.adapters.porch.spawner_link import SpawnerLink
 from conductor_loop.core.child_output import Printed
 from conductor_loop.core.faults import CannotStart
 

@@ -8,10 +8,10 @@ import math
 from dataclasses import dataclass
 from datetime import timedelta
 
-from conductor_loop.adapters.folder_events import Hints
-from conductor_loop.adapters.folder_scan import MOST_REMEMBERED, Ignored, Listing, list_folder
-from conductor_loop.adapters.layout import Layout
-from conductor_loop.adapters.lock import Lock
+from conductor_loop.adapters.handoff.events import Hints
+from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.adapters.handoff.lock import Lock
+from conductor_loop.adapters.handoff.scan import MOST_REMEMBERED, Ignored, Listing, list_folder
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 from conductor_loop.core.waiting import Waiting, ctime_of, name_of

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from conductor_loop import disk
-from conductor_loop.adapters.claims import Claim, Claims
-from conductor_loop.adapters.folder_events import Hints
-from conductor_loop.adapters.folder_scan import MOST_REMEMBERED, Ignored
-from conductor_loop.adapters.folder_watch import FolderSettings, FolderWatch
-from conductor_loop.adapters.layout import Layout
-from conductor_loop.adapters.lock import Lock
-from conductor_loop.adapters.writers import is_open_for_writing
+from conductor_loop.adapters.handoff.claims import Claim, Claims
+from conductor_loop.adapters.handoff.events import Hints
+from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.adapters.handoff.lock import Lock
+from conductor_loop.adapters.handoff.scan import MOST_REMEMBERED, Ignored
+from conductor_loop.adapters.handoff.watch import FolderSettings, FolderWatch
+from conductor_loop.adapters.handoff.writers import is_open_for_writing
 from conductor_loop.core.arrival import Arrival, Content
 from conductor_loop.core.completeness import Kind, Ready, Sighting, Wait, is_complete
 from conductor_loop.core.faults import CannotStart

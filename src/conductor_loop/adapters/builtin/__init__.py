@@ -1,0 +1,1 @@
+"""The built-in publisher: packages rendered in process and put into OUT."""

@@ -1,0 +1,1 @@
+"""The porch command: one child process per attempt, through a small spawner."""
