@@ -25,7 +25,7 @@ from conductor_loop.conductor.housekeeping import Housekeeping, RetentionPolicy
 from conductor_loop.conductor.work import WorkPolicy
 from conductor_loop.core.arrival import Arrival, Lease, Outcome
 from conductor_loop.core.breaker import BreakerPolicy
-from conductor_loop.core.events import Started
+from conductor_loop.core.events import RetryScheduled, Started
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Intent
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
@@ -126,9 +126,11 @@ class SteeredPublisher(FakePublisher):
         self._journal = journal
 
     async def publish(self, lease: Lease) -> Outcome:
-        last = self._journal.reader.history(lease.intent_id)[-1].event
-        if last != Started(lease.attempt):
-            self.violations.append(f"{lease} runs after {last}")
+        *_, before, last = self._journal.reader.history(lease.intent_id)
+        if last.event != Started(lease.attempt):
+            self.violations.append(f"{lease} runs after {last.event}")
+        if isinstance(before.event, RetryScheduled) and last.at < before.event.not_before:
+            self.violations.append(f"{lease} does not wait out its backoff")
         return await super().publish(lease)
 
     def _begun(self, lease: Lease) -> None:
