@@ -197,7 +197,8 @@ def _inconsistent(scene: Scene) -> Iterator[str]:
 
 
 def _verdicts(scene: Scene) -> Iterator[dict[str, object] | None]:
-    for path in sorted((scene.handoff / "status").rglob("*.status")):
+    """Every verdict that can be seen; a hidden name is not yet one."""
+    for path in sorted((scene.handoff / "status").rglob("[!.]*.status")):
         try:
             yield json.loads(path.read_bytes())
         except ValueError:
