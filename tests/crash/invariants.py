@@ -17,6 +17,8 @@ from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, State
 from tests.crash.scene import FRESH, PAST, Scene, With, digest, tree
 
+# SQLite's own, and the private staging, where a target's next package writes over the last.
+_COMING_AND_GOING = (".conductor/journal.db-", ".conductor/packages/")
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 STATUS_OF = {
     State.PUBLISHED: "success",
@@ -115,9 +117,7 @@ def _summaries(scene: Scene) -> list[Summary]:
 def _names(scene: Scene) -> Counter[str]:
     """Temporary files that stay behind show up here, whatever they are called."""
     paths = (str(path.relative_to(scene.handoff)) for path in scene.handoff.rglob("*"))
-    return Counter(
-        _ID.sub("ID", path) for path in paths if not path.endswith(("journal.db-wal", "-shm"))
-    )
+    return Counter(_ID.sub("ID", path) for path in paths if not path.startswith(_COMING_AND_GOING))
 
 
 def endings(scene: Scene) -> Counter[tuple[bytes, str, State]]:
