@@ -211,7 +211,7 @@ class AnyMixOfEvents(RuleBasedStateMachine):
             if task.cancelled() or isinstance(task.exception(), Refused):
                 return
             for intent_id in task.result():
-                is_over = life.journal.reader.state(intent_id) is State.SKIPPED
+                is_over = life.journal.reader.state(intent_id) in FINAL
                 if not is_over and intent_id not in life.conductor.backlog.running:
                     life.world.violations.append(f"{intent_id} is told as cancelled, but waits")
 
@@ -222,6 +222,7 @@ class AnyMixOfEvents(RuleBasedStateMachine):
     @rule(data=st.data(), force=st.booleans())
     def retry(self, data: st.DataObject, force: bool) -> None:
         self.life.until_recovered()
+        self.life.go_on()
         ended = self.life.journal.reader.summaries(states=RETRIABLE)
         old = data.draw(st.sampled_from([summary.intent_id for summary in ended]))
         file = self.model.files[old]
