@@ -141,7 +141,11 @@ class FakeJournal:
         await self._commit()
         self._memory.entries = [e for e in self._memory.entries if e.intent_id not in intent_ids]
         for intent_id in intent_ids:
-            self._memory.rows.pop(intent_id, None)
+            row = self._memory.rows[intent_id]
+            if self._is_newest_admitted(row):
+                self._memory.rows[intent_id] = replace(row, filed="gone")
+            else:
+                del self._memory.rows[intent_id]
 
     async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
         await self._commit()
@@ -232,7 +236,8 @@ class FakeJournal:
             row
             for row in self._rows()
             if row.final_at is not None and row.final_at < cutoff and row.state in states
-            if row.filed is not None and not self._is_newest_admitted(row)
+            if row.filed is not None
+            if row.filed != "gone" or not self._is_newest_admitted(row)
         ]
         return [_summary(row) for row in sorted(old, key=lambda r: r.final_at or cutoff)][:limit]
 

@@ -65,7 +65,10 @@ class Journal(Protocol):
         """Record `Started(attempt)` for each (intent id, attempt); return ids with their bytes."""
 
     async def forget(self, intent_ids: Sequence[str]) -> None:
-        """Drop everything about final intents whose views are gone."""
+        """Drop everything about final intents whose views are gone.
+
+        Of the newest admitted one of a target name and digest stay: duplicates are told by them.
+        """
 
 
 class Feed(Protocol):
@@ -131,7 +134,7 @@ class Catalog(Protocol):
     ) -> Sequence[Summary]:
         """Final intents old enough to be forgotten, oldest first, views already in line.
 
-        The newest admitted one of each target stays: duplicates are told by it.
+        One that was forgotten as far as it may be does not come again.
         """
 
 

@@ -620,7 +620,7 @@ def _forgettable(opened: Opened, shop: Shop, *states: State, limit: int = 10) ->
 @in_a_loop
 async def test_what_is_old_enough_may_be_forgotten_oldest_first(shop: Shop) -> None:
     async with shop.open() as opened:
-        for number in (3, 1, 2, 4):
+        for number in (3, 1, 2):
             await _finish(opened, number)
             shop.clock.advance(10)
 
@@ -634,7 +634,7 @@ async def test_what_is_old_enough_may_be_forgotten_oldest_first(shop: Shop) -> N
 
 
 @in_a_loop
-async def test_the_newest_admitted_intent_of_each_target_is_kept(shop: Shop) -> None:
+async def test_of_the_newest_admitted_intent_of_a_target_a_bare_row_stays(shop: Shop) -> None:
     async with shop.open() as opened:
         await _finish(opened, 1, A)
         await _finish(opened, 2, B)
@@ -644,7 +644,28 @@ async def test_the_newest_admitted_intent_of_each_target_is_kept(shop: Shop) -> 
         await opened.writer.advance(last, filed=[(number_id(4), "failed")])
         shop.clock.advance(10)
 
-        assert _forgettable(opened, shop) == [number_id(1), number_id(4)]
+        ids = [number_id(n) for n in (1, 2, 3, 4)]
+        assert _forgettable(opened, shop) == ids
+        await opened.writer.forget(ids)
+
+        known = [opened.reader.newest(target) for target in (A, B)]
+        assert [one and one.intent_id for one in known] == [number_id(3), number_id(2)]
+        assert opened.reader.known_ids(ids) == {number_id(2), number_id(3)}
+        assert opened.reader.history(number_id(3)) == []
+        assert _forgettable(opened, shop) == []
+
+
+@in_a_loop
+async def test_a_bare_row_goes_once_a_newer_intent_of_its_target_is_admitted(shop: Shop) -> None:
+    async with shop.open() as opened:
+        await _finish(opened, 1)
+        shop.clock.advance(10)
+        await opened.writer.forget([number_id(1)])
+        await _finish(opened, 2)
+
+        assert _forgettable(opened, shop) == [number_id(1)]
+        await opened.writer.forget([number_id(1)])
+        assert opened.reader.known_ids([number_id(1)]) == set()
 
 
 @in_a_loop
@@ -655,7 +676,7 @@ async def test_what_is_not_filed_yet_is_kept(shop: Shop) -> None:
         await _finish(opened, 3)
         shop.clock.advance(10)
 
-        assert _forgettable(opened, shop) == [number_id(2)]
+        assert _forgettable(opened, shop) == [number_id(2), number_id(3)]
 
 
 @in_a_loop
@@ -668,7 +689,7 @@ async def test_what_is_forgotten_leaves_no_trace_and_its_seqs_are_never_given_ag
         await opened.writer.forget([number_id(1), number_id(2)])
     async with shop.open() as opened:
         assert seqs(opened) == []
-        assert opened.reader.counts() == {}
+        assert opened.reader.counts() == {State.PUBLISHED: 1}
         assert opened.reader.known_ids([number_id(1)]) == set()
         assert opened.reader.last_seq() == 6
         assert list(await opened.writer.record([admitted(3)])) == [7]

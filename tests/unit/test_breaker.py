@@ -48,7 +48,7 @@ def test_a_publisher_that_cannot_be_started_opens_it_at_once() -> None:
 
     assert breaker.is_open
     assert breaker.opened_at == NOW
-    assert breaker.last_target == A
+    assert breaker.tried == {A}
 
 
 @pytest.mark.parametrize("first", UNANSWERED, ids=names)
@@ -93,22 +93,33 @@ def test_while_it_is_open_no_failure_without_an_answer_is_an_intents_own(
     assert opened_breaker().rules_environment("y", B, outcome, NOW)
 
 
-def test_probes_start_after_a_pause_that_doubles_up_to_the_slowest() -> None:
+def test_each_round_of_probes_has_a_pause_twice_as_long_up_to_the_slowest() -> None:
     breaker, now, pauses = opened_breaker(), NOW, []
     for _ in range(7):
         assert not breaker.may_probe(breaker.probe_at - 0.001)
         assert breaker.may_probe(breaker.probe_at)
         pauses.append(breaker.probe_at - now)
         now = breaker.probe_at
-        breaker.start_probe("p")
-        assert breaker.rules_environment("p", B, TEMPORARY, now)
+        breaker.start_probe("p", A)
+        assert breaker.rules_environment("p", A, TEMPORARY, now)
 
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
+def test_targets_not_tried_yet_are_probed_without_a_longer_pause() -> None:
+    breaker, now, pauses = opened_breaker(target=A), NOW, []
+    for target in (B, C, Target("ns", "d")):
+        pauses.append(breaker.probe_at - now)
+        now = breaker.probe_at
+        breaker.start_probe("p", target)
+        breaker.rules_environment("p", target, ENVIRONMENT, now)
+
+    assert pauses == [1, 1, 1]
+
+
 def test_there_is_one_probe_at_a_time() -> None:
     breaker = opened_breaker()
-    breaker.start_probe("p")
+    breaker.start_probe("p", B)
 
     assert not breaker.may_probe(NOW + 3_600)
 
@@ -117,23 +128,34 @@ def test_a_closed_breaker_needs_no_probe() -> None:
     assert not Breaker(POLICY).may_probe(NOW)
 
 
-def test_a_failed_probe_names_the_target_to_avoid_next() -> None:
+def test_every_target_that_got_no_answer_is_avoided_next() -> None:
     breaker = opened_breaker(target=A)
-    breaker.start_probe("p")
+    breaker.start_probe("p", B)
 
     breaker.rules_environment("p", B, ENVIRONMENT, NOW + 1)
 
-    assert breaker.last_target == B
+    assert breaker.tried == {A, B}
+
+
+def test_a_target_tried_again_begins_a_new_round() -> None:
+    breaker = opened_breaker(target=A)
+    breaker.start_probe("p", B)
+    breaker.rules_environment("p", B, ENVIRONMENT, NOW + 1)
+
+    breaker.start_probe("x", A)
+    breaker.rules_environment("x", A, ENVIRONMENT, NOW + 2)
+
+    assert breaker.tried == {A}
 
 
 def test_failures_that_were_in_flight_neither_delay_the_probe_nor_end_it() -> None:
     breaker = opened_breaker()
-    breaker.start_probe("p")
+    breaker.start_probe("p", B)
     before = breaker.probe_at
 
     breaker.rules_environment("y", B, ENVIRONMENT, NOW + 0.5)
 
-    assert (breaker.probe_at, breaker.last_target) == (before, A)
+    assert (breaker.probe_at, breaker.tried) == (before, {A})
     assert not breaker.may_probe(NOW + 1)
 
 
@@ -142,7 +164,7 @@ def test_a_probe_that_ends_without_an_outcome_makes_way_for_the_next(
     end: Callable[[Breaker, str], None],
 ) -> None:
     breaker = opened_breaker()
-    breaker.start_probe("p")
+    breaker.start_probe("p", B)
     end(breaker, "another")
     assert not breaker.may_probe(NOW + 1)
 
@@ -158,7 +180,7 @@ def test_a_probe_that_ends_without_an_outcome_makes_way_for_the_next(
 @pytest.mark.parametrize("by", ["the probe", "another"])
 def test_any_answer_closes_it(answer: Delivered | Undelivered, by: str) -> None:
     breaker = opened_breaker()
-    breaker.start_probe("the probe")
+    breaker.start_probe("the probe", B)
 
     assert not breaker.rules_environment(by, B, answer, NOW + 1)
     assert not breaker.is_open
@@ -167,7 +189,7 @@ def test_any_answer_closes_it(answer: Delivered | Undelivered, by: str) -> None:
 
 def test_after_closing_the_row_and_the_pauses_start_anew() -> None:
     breaker = opened_breaker()
-    breaker.start_probe("p")
+    breaker.start_probe("p", B)
     breaker.rules_environment("p", B, TEMPORARY, NOW + 1)
     breaker.rules_environment("p", B, DELIVERED, NOW + 3)
 

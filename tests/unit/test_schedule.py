@@ -143,8 +143,24 @@ def test_urgency_is_used_up_with_the_intent_that_brought_it() -> None:
 def test_an_avoided_target_is_given_only_when_there_is_no_other() -> None:
     schedule = schedule_of(item(1, A), item(2, B))
 
-    assert schedule.take(NOW, avoid=A) == item(2, B)
-    assert schedule.take(NOW, avoid=A) == item(1, A)
+    assert schedule.take(NOW, avoid={A}) == item(2, B)
+    assert schedule.take(NOW, avoid={A}) == item(1, A)
+
+
+def test_what_is_added_late_still_stands_in_journal_order() -> None:
+    schedule = schedule_of(item(1, A), item(4, A), item(2, A), item(3, A))
+
+    assert drained(schedule) == [1, 2, 3, 4]
+
+
+def test_it_is_held_when_all_that_waits_is_of_paused_targets() -> None:
+    schedule = schedule_of(item(1, A), item(2, B))
+    schedule.pause(A)
+    assert not schedule.is_held()
+
+    schedule.pause(B)
+
+    assert schedule.is_held()
 
 
 # Taking out.
@@ -302,7 +318,7 @@ class AnyMixOfCalls(RuleBasedStateMachine):
         ready = sorted(self.ready(), key=lambda t: (t == avoid, self.urgency(t)))
         expected = self.waiting[ready[0]][0] if ready else None
 
-        assert self.schedule.take(self.now, avoid=avoid) == expected
+        assert self.schedule.take(self.now, avoid={avoid} if avoid else set()) == expected
 
         if expected is not None:
             self.running[expected.target] = self.waiting[expected.target].pop(0)

@@ -99,7 +99,7 @@ def _facts(summary: Summary) -> Iterator[str]:
         yield f"  retry of   {summary.retry_of}"
     if summary.filed:
         path = filed_path(Place(summary.filed), summary.name, summary.intent_id)
-        yield f"  file       {shown(path or b'')}"
+        yield f"  file       {shown(path) if path else 'removed, its retention is over'}"
 
 
 def _headline(event: Event) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -41,8 +41,14 @@ class Backlog:
         self._clock = clock
         self._policy = policy
         self._schedule = Schedule()
+        self._fresh: set[Target] = set()
         self._room = asyncio.Event()
         self._room.set()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether operators paused everything that is left."""
+        return self.paused or (not self.running and self._schedule.is_held())
 
     def __len__(self) -> int:
         """Everything unfinished here, running included."""
@@ -55,28 +61,24 @@ class Backlog:
             await self._room.wait()
         return free
 
-    async def add(self, item: Unfinished, *, ready_at: float = 0.0) -> None:
-        """Append; with `-supersede`, older ones of the target that wait are skipped."""
-        older = list(self._schedule.waiting(item.target)) if self._policy.supersede else []
-        self._schedule.add(item, ready_at=ready_at)
-        self.bell.ring()
-        if older:
-            await self.skip(older, Skipped(SkipReason.SUPERSEDED, superseded_by=item.intent_id))
+    async def add(self, items: Iterable[Unfinished]) -> None:
+        """Put in order what was journalled together; with `-supersede`, only the newest stays.
+
+        Whoever calls this right after its commit does so in journal order.
+        """
+        self._schedule_all(items, {})
+        await self._supersede()
 
     async def restore(self, items: Iterable[Unfinished]) -> None:
         """Take over what an earlier daemon left, in journal order."""
-        now, steady = self._clock.now(), self._clock.steady()
-        for item in items:
-            wait = (item.not_before - now).total_seconds() if item.not_before else 0.0
-            await self.add(item, ready_at=steady + wait if wait > 0 else 0.0)
+        items, now, steady = list(items), self._clock.now(), self._clock.steady()
+        waits = {i.intent_id: (i.not_before - now).total_seconds() for i in items if i.not_before}
+        self._schedule_all(items, {key: steady + wait for key, wait in waits.items() if wait > 0})
+        await self._supersede()
 
     async def skip(self, items: Sequence[Unfinished], event: Skipped) -> Sequence[Unfinished]:
         """End those of `items` that still wait; return them."""
-        removed = [i for i in items if self._schedule.remove(i.intent_id, i.target)]
-        if removed:
-            await self._journal.record([Record(i.intent_id, event) for i in removed])
-            self._freed()
-        return removed
+        return await self._end([(item, event) for item in items])
 
     async def expire(self) -> None:
         """End what waited longer than `-max-wait`."""
@@ -149,10 +151,38 @@ class Backlog:
     def _take_probe(self, now: float) -> Unfinished | None:
         if not self.breaker.may_probe(now):
             return None
-        item = self._schedule.take(now, avoid=self.breaker.last_target)
+        item = self._schedule.take(now, avoid=self.breaker.tried)
         if item is not None:
-            self.breaker.start_probe(item.intent_id)
+            self.breaker.start_probe(item.intent_id, item.target)
         return item
+
+    def _schedule_all(self, items: Iterable[Unfinished], ready_at: Mapping[str, float]) -> None:
+        for item in items:
+            self._schedule.add(item, ready_at=ready_at.get(item.intent_id, 0.0))
+            self._fresh.add(item.target)
+        self.bell.ring()
+
+    async def _supersede(self) -> None:
+        """End everything but the newest that waits, of each target that got something."""
+        fresh, self._fresh = self._fresh, set()
+        if not self._policy.supersede:
+            return
+        ends: list[tuple[Unfinished, Skipped]] = []
+        for target in fresh:
+            waiting = list(self._schedule.waiting(target))
+            if len(waiting) < 2:
+                continue
+            *older, newest = waiting
+            event = Skipped(SkipReason.SUPERSEDED, superseded_by=newest.intent_id)
+            ends += [(item, event) for item in older]
+        await self._end(ends)
+
+    async def _end(self, ends: Sequence[tuple[Unfinished, Skipped]]) -> list[Unfinished]:
+        removed = [(i, e) for i, e in ends if self._schedule.remove(i.intent_id, i.target)]
+        if removed:
+            await self._journal.record([Record(i.intent_id, event) for i, event in removed])
+            self._freed()
+        return [item for item, _ in removed]
 
     def _freed(self) -> None:
         self._room.set()

@@ -198,7 +198,7 @@ class Conductor:
     def is_blocked(self) -> bool:
         """Whether nothing may go on, for a reason that is no intent's own."""
         return (
-            self.backlog.paused
+            self.backlog.is_held
             or self.backlog.breaker.is_open
             or self.relay.stalled_by is not None
             or self._parts.journal.lacks_room

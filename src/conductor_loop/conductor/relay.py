@@ -113,7 +113,7 @@ class Relay:
     async def _park(self, entry: Entry, error: OSError) -> None:
         _log.error(
             "entry %d set aside, its views are missing: %s", entry.seq, error,
-            extra={"intent.id": entry.intent_id},
+            extra=entry.facts(),
         )  # fmt: skip
         self.stalled_by = None
         await self._feed.park(entry, str(error))

@@ -116,7 +116,7 @@ class Steering:
             retried_by=operator.by,
         )
         (seq,) = await self._journal.record([Record(new_id, admitted, body)])
-        await self._backlog.add(waiting_intent(new_id, admitted, seq))
+        await self._backlog.add([waiting_intent(new_id, admitted, seq)])
         return new_id
 
     def _retriable(self, intent_id: str) -> tuple[Entry, bytes]:

@@ -151,6 +151,7 @@ class Work:
             target=item.target,
             body=body,
             timeout=min(item.timeout or self._policy.timeout, self._policy.timeout),
+            correlation_id=item.correlation_id,
         )
 
     async def _attempt(self, item: Unfinished, lease: Lease) -> None:
@@ -168,7 +169,7 @@ class Work:
             return await self._publisher.publish(lease)
         except Exception as error:
             # The one place where a surprise becomes a failure of the attempt.
-            _log.exception("publisher failed unexpectedly", extra={"intent.id": lease.intent_id})
+            _log.exception("publisher failed unexpectedly", extra=lease.facts())
             return Undelivered(
                 worker=0,
                 started_at=started_at,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from conductor_loop.core.events import Failure, Output, Receipt
 from conductor_loop.core.intent import Target
+from conductor_loop.core.naming import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,16 @@ class Lease:
     body: bytes
     timeout: timedelta
     """The deadline of this attempt."""
+    correlation_id: str = ""
+
+    def facts(self) -> dict[str, object]:
+        """What every log line about this attempt carries, as `extra=`."""
+        return {
+            "intent.id": self.intent_id,
+            "intent.file": shown(self.name),
+            "correlation_id": self.correlation_id,
+            "attempt": self.attempt,
+        }
 
 
 @dataclass(frozen=True, slots=True)

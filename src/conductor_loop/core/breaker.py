@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from conductor_loop.core.arrival import Delivered, Undelivered
@@ -38,8 +39,7 @@ class Breaker:
         self._probe_at = 0.0
         self._pause = policy.first_probe
         self._probe: str | None = None
-        self.last_target: Target | None = None
-        """Whose failure opened it or failed the last probe: the next probe avoids it."""
+        self._tried: set[Target] = set()
 
     @property
     def is_open(self) -> bool:
@@ -56,12 +56,23 @@ class Breaker:
         """When the next probe may start, on the steady clock; means nothing while closed."""
         return self._probe_at
 
+    @property
+    def tried(self) -> AbstractSet[Target]:
+        """Targets that got no answer in this round of probes: the next probe avoids them."""
+        return self._tried
+
     def may_probe(self, now: float) -> bool:
         """Whether one intent may be tried although the breaker is open; one at a time."""
         return self.is_open and self._probe is None and now >= self._probe_at
 
-    def start_probe(self, intent_id: str) -> None:
-        """This intent is the probe; the next one only after it came back."""
+    def start_probe(self, intent_id: str, target: Target) -> None:
+        """This intent is the probe; the next one only after it came back.
+
+        A target for the second time means that all were tried: a new round, at a slower pace.
+        """
+        if target in self._tried:
+            self._tried.clear()
+            self._pause = min(self._pause * 2, self._policy.slowest_probe)
         self._probe = intent_id
 
     def abandon_probe(self, intent_id: str) -> None:
@@ -98,7 +109,6 @@ class Breaker:
             # Others that were still in flight when it opened say nothing new.
             if intent_id == self._probe:
                 self._probe = None
-                self._pause = min(self._pause * 2, self._policy.slowest_probe)
                 self._wait(target, now)
             return True
         if intent_id in self._convicted:
@@ -110,6 +120,7 @@ class Breaker:
         self._convicted.clear()
         self._suspects.add(intent_id)
         self._pause = self._policy.first_probe
+        self._tried.clear()
         self._wait(target, now)
         return True
 
@@ -119,5 +130,5 @@ class Breaker:
         return now - min(self._failing.values()) >= self._policy.patience
 
     def _wait(self, target: Target, now: float) -> None:
-        self.last_target = target
+        self._tried.add(target)
         self._probe_at = now + self._pause

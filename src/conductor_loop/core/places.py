@@ -18,6 +18,8 @@ class Place(StrEnum):
     NOWHERE = ""
     """No file of its own: a retry, whose file stays where the first try left it; or a claim that
     somebody removed."""
+    GONE = "gone"
+    """Removed when its retention was over."""
 
 
 _FOLDERS = {
@@ -37,7 +39,7 @@ def filed_name(place: Place, name: bytes, intent_id: str) -> bytes:
 
 def filed_path(place: Place, name: bytes, intent_id: str) -> bytes | None:
     """The path of the file relative to the handoff folder; None when it has none."""
-    if place is Place.NOWHERE:
+    if place in (Place.NOWHERE, Place.GONE):
         return None
     if place is Place.QUARANTINE:
         return b"/".join((b".conductor/quarantine", intent_id.encode(), name))

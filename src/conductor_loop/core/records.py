@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from conductor_loop.core.events import Admitted, Event, Receipt
 from conductor_loop.core.intent import Target
+from conductor_loop.core.naming import shown
 from conductor_loop.core.states import State
 
 
@@ -33,6 +34,16 @@ class Entry:
     correlation_id: str = ""
     retry_of: str | None = None
 
+    def facts(self) -> dict[str, object]:
+        """What every log line about this entry carries, as `extra=`."""
+        return {
+            "journal.seq": self.seq,
+            "intent.id": self.intent_id,
+            "intent.file": shown(self.receipt.name) if self.receipt else None,
+            "intent.target": self.target,
+            "correlation_id": self.correlation_id,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
@@ -54,6 +65,7 @@ class Unfinished:
     """Attempts during which the daemon died."""
     timeout: timedelta | None = None
     not_before: datetime | None = None
+    correlation_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +113,5 @@ def waiting_intent(intent_id: str, event: Admitted, seq: int) -> Unfinished:
         received_at=event.receipt.received_at,
         state=State.WAITING,
         timeout=event.timeout,
+        correlation_id=event.correlation_id,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -29,8 +30,21 @@ class _Lane:
     ticket: _Ticket | None = None
     """Its place among the targets that may run now; any other one of it in there is void."""
 
-    def append(self, item: Unfinished) -> bool:
-        """Add at the end; tell whether the lane became more urgent."""
+    def insert(self, item: Unfinished) -> bool:
+        """Add in journal order, nearly always at the end; tell whether it became more urgent."""
+        if not self.waiting or self.waiting[-1].seq < item.seq:
+            return self._append(item)
+        self.refill(sorted([*self.waiting, item], key=lambda one: one.seq))
+        return True
+
+    def refill(self, items: Iterable[Unfinished]) -> None:
+        """Let these wait and nothing else."""
+        self.waiting.clear()
+        self.urgencies.clear()
+        for item in items:
+            self._append(item)
+
+    def _append(self, item: Unfinished) -> bool:
         rank = _rank(item)
         while self.urgencies and self.urgencies[-1] > rank:
             self.urgencies.pop()
@@ -65,20 +79,20 @@ class Schedule:
         return self._size
 
     def add(self, item: Unfinished, *, ready_at: float = 0.0) -> None:
-        """Append behind everything else of its target."""
+        """Put behind everything of its target that is older in the journal."""
         lane = self._lanes.setdefault(item.target, _Lane())
         if not lane.waiting:
             lane.ready_at = ready_at
-        more_urgent = lane.append(item)
+        more_urgent = lane.insert(item)
         self._size += 1
         if more_urgent:
             lane.ticket = None
         self._offer(item.target, lane)
 
-    def take(self, now: float, *, avoid: Target | None = None) -> Unfinished | None:
+    def take(self, now: float, *, avoid: AbstractSet[Target] = frozenset()) -> Unfinished | None:
         """Give the next intent that may run and mark its target busy.
 
-        With `avoid`, another target's intent if there is one.
+        One of a target that is not in `avoid`, if there is one.
         """
         self._wake(now)
         shunned: list[_Ticket] = []
@@ -88,7 +102,7 @@ class Schedule:
             lane = self._lanes.get(ticket[2])
             if lane is None or lane.ticket != ticket:
                 continue
-            if ticket[2] == avoid:
+            if ticket[2] in avoid:
                 shunned.append(ticket)
             else:
                 chosen = self._start(lane)
@@ -124,10 +138,7 @@ class Schedule:
             return False
         if lane.waiting[0].intent_id == intent_id:
             lane.ready_at = 0.0
-        lane.waiting.clear()
-        lane.urgencies.clear()
-        for item in kept:
-            lane.append(item)
+        lane.refill(kept)
         lane.ticket = None
         self._size -= 1
         self._offer(target, lane)
@@ -146,6 +157,11 @@ class Schedule:
         lane = self._lanes.get(target)
         if lane is not None:
             self._offer(target, lane)
+
+    def is_held(self) -> bool:
+        """Whether something waits, and all of it for a target that is paused."""
+        waiting = [target for target, lane in self._lanes.items() if lane.waiting]
+        return bool(waiting) and all(target in self._paused for target in waiting)
 
     def waiting(self, target: Target | None = None) -> Iterator[Unfinished]:
         """Everything that waits, in order within each target."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from conductor_loop import disk
 from conductor_loop.core.error_log import Failing, compose_error_log, intent_of
 from conductor_loop.core.events import Duplicated, Published, Quarantined, Receipt, Skipped
-from conductor_loop.core.naming import error_log_name, shown
+from conductor_loop.core.naming import error_log_name
 from conductor_loop.core.places import Place, filed_name
 from conductor_loop.core.records import Entry
 from conductor_loop.projections.crossing import bring_over
@@ -98,11 +98,7 @@ class Filing:
         assert entry.receipt is not None
         _log.warning(
             "the claimed file is gone, so it is in no folder: somebody removed it",
-            extra={
-                "intent.id": entry.intent_id,
-                "intent.file": shown(entry.receipt.name),
-                "correlation_id": entry.correlation_id,
-            },
+            extra=entry.facts(),
         )
 
 

@@ -24,7 +24,6 @@ from conductor_loop.core.events import (
     Started,
     TimedOut,
 )
-from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Entry
 
 _log = logging.getLogger("conductor_loop.intent")
@@ -39,23 +38,10 @@ class JournalLog:
         level, describe = _LINES[type(entry.event)]
         if not _log.isEnabledFor(level):
             return
-        _log.log(level, describe(entry.event), extra=_facts(entry))
-
-
-def _facts(entry: Entry) -> dict[str, object]:
-    facts: dict[str, object] = {"journal.seq": entry.seq}
-    if entry.intent_id is not None:
-        facts["intent.id"] = entry.intent_id
-    if entry.receipt is not None:
-        facts["intent.file"] = shown(entry.receipt.name)
-    if entry.target is not None:
-        facts["intent.target"] = str(entry.target)
-    if entry.correlation_id:
-        facts["correlation_id"] = entry.correlation_id
-    attempt = _attempt(entry.event)
-    if attempt:
-        facts["attempt"] = attempt
-    return facts
+        facts = entry.facts()
+        if attempt := _attempt(entry.event):
+            facts["attempt"] = attempt
+        _log.log(level, describe(entry.event), extra=facts)
 
 
 def _attempt(event: Event) -> int:

@@ -61,7 +61,11 @@ class _Removal:
             _log.warning(
                 "an old intent could not be removed: %s",
                 error.strerror,
-                extra={"intent.id": intent.intent_id, "intent.file": shown(intent.name)},
+                extra={
+                    "intent.id": intent.intent_id,
+                    "intent.file": shown(intent.name),
+                    "correlation_id": intent.correlation_id,
+                },
             )
             return False
         return True
@@ -83,7 +87,7 @@ class _Removal:
                 self._remove_failed(intent, name)
             case Place.QUARANTINE:
                 self._remove_quarantined(intent)
-            case Place.NOWHERE:
+            case Place.NOWHERE | Place.GONE:
                 pass
 
     def _remove_failed(self, intent: Summary, name: bytes) -> None:

@@ -175,11 +175,7 @@ class _Batch:
             "something that is no verdict of ours stood at %s; it is now status/history/%s",
             shown(name),
             shown(new_name),
-            extra={
-                "intent.id": entry.intent_id,
-                "intent.file": shown(_name(entry)),
-                "correlation_id": entry.correlation_id,
-            },
+            extra=entry.facts(),
         )
 
     def _free_name(self, intent_id: str) -> bytes:

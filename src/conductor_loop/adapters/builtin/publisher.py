@@ -11,7 +11,6 @@ from conductor_loop.core.arrival import Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.events import Failure, FailureKind, Output
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Intent
-from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import Mode, render
 from conductor_loop.ports import Clock
 
@@ -70,22 +69,10 @@ class BuiltinPublisher:
         package = render(intent, self._mode)
         if isinstance(package, Fault):
             return refusal(package)
-        return self._folder.put(package, lambda text: _warn(text, lease, intent))
+        return self._folder.put(package, lambda text: _log.warning(text, extra=lease.facts()))
 
 
 def refusal(fault: Fault) -> Failure:
     """What is wrong with an intent, as the failure of an attempt that no retry can mend."""
     place = f" ({fault.pointer})" if fault.pointer else ""
     return Failure(FailureKind.PERMANENT, fault.code, fault.message + place, fault.hint)
-
-
-def _warn(text: str, lease: Lease, intent: Intent) -> None:
-    _log.warning(
-        text,
-        extra={
-            "intent.id": lease.intent_id,
-            "intent.file": shown(lease.name),
-            "correlation_id": intent.correlation_id,
-            "attempt": lease.attempt,
-        },
-    )

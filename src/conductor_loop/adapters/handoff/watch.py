@@ -91,6 +91,8 @@ class FolderWatch:
         now = self._clock.steady()
         heard = self._hints.collect()
         self.hears_events |= bool(heard.names)
+        for name in heard.names if _log.isEnabledFor(logging.DEBUG) else ():
+            _log.debug("heard of %s", shown(name))
         if not self.waiting.hear(heard.names.items()) or heard.is_incomplete:
             self._may_have_missed = True
             self._next_scan = min(self._next_scan, self._earliest_scan)
@@ -160,6 +162,7 @@ class FolderWatch:
             self._next_scan = began + _RETRY_SECONDS
             return
         self.troubles.clear("scan")
+        _log.debug("scan found %d files handed over", len(listing.keys))
         self.scan_seconds = self._clock.steady() - began
         self._earliest_scan = began + self.scan_seconds * _SCAN_SHARE
         self._next_scan = max(began + self._period, self._earliest_scan)

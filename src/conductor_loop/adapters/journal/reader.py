@@ -41,7 +41,7 @@ _ANY_IMPORTED = "SELECT 1 FROM imported LIMIT 1"
 _IMPORTED = "SELECT 1 FROM imported WHERE name = ? AND digest = ?"
 _UNFINISHED = """
 SELECT id, seq, name, namespace, target, priority, received_at, state, runs, failures, crashes,
-  timeout, not_before
+  timeout, not_before, correlation_id
 FROM intents WHERE final_at IS NULL ORDER BY seq"""
 _KNOWN = "SELECT 1 FROM intents WHERE id = ?"
 _STATE = "SELECT state FROM intents WHERE id = ?"
@@ -63,6 +63,14 @@ SELECT id, seq, name, digest, size, namespace, target, priority, state, received
 FROM intents"""
 _PAUSES = "SELECT target, by, why, at FROM pauses ORDER BY target"
 _FACT = "SELECT value FROM facts WHERE key = ?"
+
+
+IS_NEWEST = """
+state NOT IN ('rejected', 'quarantined', 'duplicate') AND NOT EXISTS (
+  SELECT 1 FROM intents newer
+  WHERE newer.namespace = intents.namespace AND newer.target = intents.target
+    AND newer.state NOT IN ('rejected', 'quarantined', 'duplicate') AND newer.seq > intents.seq)"""
+"""Whether a row of `intents` is the newest admitted one of its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +225,10 @@ class JournalReader:
     def final_before(
         self, cutoff: datetime, states: Collection[State], limit: int
     ) -> Sequence[Summary]:
-        """Final intents old enough to be forgotten, oldest first, views already in line.
-
-        The newest admitted one of each target stays: duplicates are told by it.
-        """
+        """See `ports.Catalog`."""
         clause = f"""
         WHERE final_at < ? AND state IN ({", ".join("?" * len(states))})
-          AND filed IS NOT NULL
-          AND (state IN ('rejected', 'quarantined', 'duplicate') OR seq < (
-            SELECT max(n.seq) FROM intents n
-            WHERE n.namespace = intents.namespace AND n.target = intents.target
-              AND n.state NOT IN ('rejected', 'quarantined', 'duplicate')))
+          AND filed IS NOT NULL AND NOT (filed = 'gone' AND {IS_NEWEST})
         ORDER BY final_at LIMIT ?"""
         bindings = (to_microseconds(cutoff), *(state.value for state in states), limit)
         return list(self._summaries(clause, bindings))
@@ -278,7 +279,7 @@ def _receipt(*columns: apsw.SQLiteValue) -> Receipt | None:
 
 def _unfinished(row: tuple) -> Unfinished:  # type: ignore[type-arg] # STRICT table
     (intent_id, seq, name, namespace, target, priority, received_at, state, runs, failures,
-     crashes, timeout, not_before) = row  # fmt: skip
+     crashes, timeout, not_before, correlation_id) = row  # fmt: skip
     return Unfinished(
         intent_id=intent_id,
         seq=seq,
@@ -292,6 +293,7 @@ def _unfinished(row: tuple) -> Unfinished:  # type: ignore[type-arg] # STRICT ta
         crashes=crashes,
         timeout=None if timeout is None else timedelta(microseconds=timeout),
         not_before=None if not_before is None else from_microseconds(not_before),
+        correlation_id=correlation_id,
     )
 
 

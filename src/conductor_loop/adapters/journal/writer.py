@@ -18,7 +18,7 @@ from conductor_loop.adapters.journal.database import (
     open_for_writing,
     to_microseconds,
 )
-from conductor_loop.adapters.journal.reader import JournalReader, open_reader
+from conductor_loop.adapters.journal.reader import IS_NEWEST, JournalReader, open_reader
 from conductor_loop.adapters.journal.rows import (
     LiveIntent,
     Statements,
@@ -43,7 +43,8 @@ _UNPARK = "DELETE FROM parked WHERE seq = ?"
 _IMPORT = "INSERT OR IGNORE INTO imported (name, digest, processed_at) VALUES (?, ?, ?)"
 _SET_FACT = "INSERT OR REPLACE INTO facts (key, value) VALUES (?, ?)"
 _FORGET_EVENTS = "DELETE FROM events WHERE intent = (SELECT seq FROM intents WHERE id = ?)"
-_FORGET_INTENT = "DELETE FROM intents WHERE id = ?"
+_FORGET_INTENT = f"DELETE FROM intents WHERE id = ? AND NOT ({IS_NEWEST})"
+_KEEP_NEWEST = f"UPDATE intents SET filed = 'gone', body = NULL WHERE id = ? AND {IS_NEWEST}"
 
 
 @dataclass(slots=True)
@@ -148,9 +149,10 @@ class SqliteJournal:
         await self._write(*((_IMPORT, row) for row in rows), (_SET_FACT, ("imported", source)))
 
     async def forget(self, intent_ids: Sequence[str]) -> None:
-        """Drop rows and events of final intents whose files are gone."""
+        """See `ports.Journal`; of the newest admitted of a target the bare row stays."""
         await self._write(
             *((_FORGET_EVENTS, (intent_id,)) for intent_id in intent_ids),
+            *((_KEEP_NEWEST, (intent_id,)) for intent_id in intent_ids),
             *((_FORGET_INTENT, (intent_id,)) for intent_id in intent_ids),
         )
 

@@ -195,7 +195,7 @@ class PorchPublisher:
             shown(flags),
             format_duration(outcome.duration),
             came,
-            extra={"intent.id": lease.intent_id, "attempt": lease.attempt},
+            extra=lease.facts(),
         )
 
     def _request(self, lease: Lease, attempt: bytes, copy: bytes) -> ChildRequest:
