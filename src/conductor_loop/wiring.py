@@ -9,6 +9,8 @@ import logging
 import os
 import random
 import signal
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -313,9 +315,18 @@ def _checks(conductor: Conductor, source: FolderSource) -> list[Check]:
         _handoff_check(source),
         Check("not-paused", not backlog.paused, "resume with: conductor-loop resume"),
         Check("porch", not breaker.is_open, "the environment fails, not the intents"),
+        Check("room", backlog.free > 0, "" if backlog.free > 0 else _crowd(backlog)),
         Check("views", stalled is None, str(stalled or "")),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
+
+
+def _crowd(backlog: Backlog) -> str:
+    """Who fills the queue, when it is full."""
+    counts = Counter(item.target for item in backlog.waiting())
+    for target, most in counts.most_common(1):
+        return f"{len(backlog)} unfinished, {most} of them of {target}; more wait in the folder"
+    return f"{len(backlog)} are running"
 
 
 def _handoff_check(source: FolderSource) -> Check:
@@ -340,6 +351,15 @@ def _stop_on_signals(conductor: Conductor) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGHUP, _hang_up, stop)
+
+
+def _hang_up(stop: Callable[[signal.Signals], None]) -> None:
+    """The terminal is gone: so are we. Without one it is logrotate's habit: nothing to do."""
+    if sys.stderr.isatty():
+        stop(signal.SIGHUP)
+    else:
+        _log.info("SIGHUP: a rotated log is noticed without it, settings are read at start")
 
 
 async def _import_original(path: Path, journal: SqliteJournal) -> None:

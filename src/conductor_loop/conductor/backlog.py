@@ -20,8 +20,10 @@ from conductor_loop.ports import Clock, Journal
 class WaitingPolicy:
     """Which intents need not run any more."""
 
-    capacity: int = 1024
+    capacity: int = 10_000
     """Unfinished intents held at once; beyond it files wait in the handoff folder."""
+    capacity_paused: int = 50_000
+    """As many may wait for targets that are paused, so that these keep nobody else waiting."""
     max_wait: timedelta | None = None
     supersede: bool = False
 
@@ -56,10 +58,16 @@ class Backlog:
 
     async def room(self) -> int:
         """Wait until at least one more fits; say how many."""
-        while (free := self._policy.capacity - len(self)) <= 0:
+        while (free := self.free) <= 0:
             self._room.clear()
             await self._room.wait()
         return free
+
+    @property
+    def free(self) -> int:
+        """How many more intents fit."""
+        held = min(self._schedule.held_back(), self._policy.capacity_paused)
+        return self._policy.capacity - (len(self) - held)
 
     async def add(self, items: Iterable[Unfinished]) -> None:
         """Put in order what was journalled together; with `-supersede`, only the newest stays.
@@ -139,6 +147,7 @@ class Backlog:
             self.paused = True
         else:
             self._schedule.pause(target)
+        self._room.set()
 
     def resume(self, target: Target | None) -> None:
         """Lift a pause."""

@@ -158,6 +158,11 @@ class Schedule:
         if lane is not None:
             self._offer(target, lane)
 
+    def held_back(self) -> int:
+        """How many wait for targets that are paused."""
+        lanes = (self._lanes.get(target) for target in self._paused)
+        return sum(len(lane.waiting) for lane in lanes if lane is not None)
+
     def is_held(self) -> bool:
         """Whether something waits, and all of it for a target that is paused."""
         waiting = [target for target, lane in self._lanes.items() if lane.waiting]
