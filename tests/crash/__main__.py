@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.crash.campaign import campaign
@@ -23,12 +23,13 @@ KILLS = 150
 def main() -> int:
     """Sweep, soak, report; 1 when anything was wrong."""
     options = _options()
+    faults, publishers = options.fault or list(PLAUSIBLE), options.publisher or list(With)
     if shutil.which("strace") is None:
         print("strace is not installed")
         return 1
     with tempfile.TemporaryDirectory(prefix="conductor-crash-") as top:
-        sweeps = list(campaign(Path(top), options.fault, options.publisher))
-        soaks = {} if options.no_soak else dict(_soaked(Path(top), options.publisher))
+        sweeps = list(campaign(Path(top), faults, publishers, options.processes))
+        soaks = {} if options.no_soak else dict(_soaked(Path(top), publishers))
     print("\n" + describe(sweeps, soaks))
     if options.write_docs:
         write_record(sweeps, soaks)
@@ -41,13 +42,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--write-docs", action="store_true", help="keep it in docs/reliability.md")
     parser.add_argument("--fault", action="append", choices=PLAUSIBLE, help="this fault only")
     parser.add_argument("--publisher", action="append", type=With, help="with this only")
+    parser.add_argument("--processes", type=int, default=2, help="sweeps at a time (default 2)")
     parser.add_argument("--no-soak", action="store_true", help="leave the random kills out")
     return parser.parse_args()
 
 
-def _soaked(top: Path, publishers: list[With] | None) -> Iterator[tuple[With, Soak]]:
+def _soaked(top: Path, publishers: Sequence[With]) -> Iterator[tuple[With, Soak]]:
     adopt_orphans()
-    for publisher in publishers or With:
+    for publisher in publishers:
         seed = time.time_ns() % 2**32
         told = soak(Scene(top / "soak" / publisher.name, publisher), KILLS, seed)
         print(

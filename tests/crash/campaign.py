@@ -1,4 +1,4 @@
-"""Every sweep there is, two at a time, each process on scenes of its own."""
+"""Many sweeps, some at a time, each process on scenes of its own."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from tests.crash.scene import Scene, With
 from tests.crash.survivors import adopt_orphans
 from tests.crash.sweep import sweep
 
-PROCESSES = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -29,21 +27,22 @@ class Task:
     usage: Usage
 
 
-def campaign(top: Path, faults: list[str] | None, publishers: list[With] | None) -> Iterator[Sweep]:
-    """Run every sweep, two at a time, and print each as it ends."""
+def campaign(
+    top: Path, faults: Sequence[str], publishers: Sequence[With], processes: int
+) -> Iterator[Sweep]:
+    """Run every sweep, some at a time, and print each as it ends."""
     began = time.monotonic()
     with ProcessPoolExecutor(
-        PROCESSES, multiprocessing.get_context("spawn"), initializer=adopt_orphans
+        processes, multiprocessing.get_context("spawn"), initializer=adopt_orphans
     ) as pool:
-        planned = [pool.submit(_plan, top, publisher) for publisher in publishers or With]
+        planned = [pool.submit(_plan, top, publisher) for publisher in publishers]
         used = {
-            publisher: plan.result()
-            for publisher, plan in zip(publishers or With, planned, strict=True)
+            publisher: plan.result() for publisher, plan in zip(publishers, planned, strict=True)
         }
         tasks = [
             Task(publisher, fault, usage)
             for publisher, calls in used.items()
-            for fault in faults or PLAUSIBLE
+            for fault in faults
             for usage in calls
             if usage.call in PLAUSIBLE[fault]
         ]

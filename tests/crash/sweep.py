@@ -71,8 +71,15 @@ def strike(scene: Scene, expected: Expected, call: str, fault: str, number: int)
         wrong.append(f"the restart ended with {again}: {last_words[-400:]}")
     wrong += broken_at_the_end(scene, expected)
     wrong += [f"outlived the restart: {each}" for each in survivors(known)]
-    blunt = words.splitlines()[-2] if _DEFECT in words else ""
-    return Blow(call, fault, number, tuple(wrong), blunt)
+    return Blow(call, fault, number, tuple(wrong), _blunt(words))
+
+
+def _blunt(words: str) -> str:
+    """The message of a daemon that ended as if by a defect, unless its own code was unreadable."""
+    if _DEFECT not in words:
+        return ""
+    message = words.splitlines()[-2]
+    return "" if "/conductor_loop/" in message else message
 
 
 def _run(scene: Scene, before: Sequence[str], wrong: list[str]) -> tuple[int, str]:
