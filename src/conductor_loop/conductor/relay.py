@@ -13,7 +13,7 @@ from conductor_loop.ports import Clock, Feed, Listener, Projection
 
 _log = logging.getLogger("conductor_loop.relay")
 _BATCH = 256
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.05
 """While much is about to end, entries gather so long: the syncs of a batch serve them all."""
 _TRIES = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0

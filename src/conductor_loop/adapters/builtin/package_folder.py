@@ -108,16 +108,27 @@ class PackageFolder:
 
     def settle(self) -> None:
         """Make every package put so far survive a power cut. Raises DurabilityLost."""
-        try:
-            self._unsynced.sync()
-        except DurabilityLost:
-            # Files that look right in memory may be lost on disk; without a record of having
-            # written them, the next one writes them anew.
-            for folder in self._unsettled:
-                self._staging.forget(folder)
-            raise
-        finally:
-            self._unsettled.clear()
+        self.unsettled()()
+
+    def unsettled(self) -> Callable[[], None]:
+        """What `settle` would do for the packages put until now, to be called in any thread.
+
+        Packages put meanwhile are the next one's.
+        """
+        unsynced, self._unsynced = self._unsynced, _Unsynced()
+        folders, self._unsettled = self._unsettled, []
+
+        def sync() -> None:
+            try:
+                unsynced.sync()
+            except DurabilityLost:
+                # Files that look right in memory may be lost on disk; without a record of having
+                # written them, the next one writes them anew.
+                for folder in folders:
+                    self._staging.forget(folder)
+                raise
+
+        return sync
 
     def _put(self, package: Package, warn: Callable[[str], None]) -> Placed:
         digests = {name: sha256(content) for name, content in package.files.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -54,7 +55,7 @@ class BuiltinPublisher:
 
     async def settle_output(self) -> None:
         """Sync what was put since the last time, in one go."""
-        self._folder.settle()
+        await asyncio.to_thread(self._folder.unsettled())
 
     async def stop(self, intent_id: str) -> None:
         """Nothing to end: an attempt is over before anybody else gets to run."""
