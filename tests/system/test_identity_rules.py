@@ -17,6 +17,7 @@ from conductor_loop.core.states import State
 from tests.system.daemon import PATIENCE, Site, intent, wait_until
 
 RECORDS = 'echo "$name" >> "$top/ledger"'
+WAITS_TO_BE_TOLD = 'until [ -e "$top/go-$CONDUCTOR_INTENT_ID" ]; do /bin/sleep 0.01; done'
 
 
 @pytest.fixture
@@ -130,6 +131,40 @@ def test_nobody_reads_yesterdays_verdict_while_the_new_one_is_under_way(site: Si
         site.hand_over("intent-a.json", intent(replicas=2))
         wait_until(lambda: len(site.names_in("status/history")) == 1, "the old one is history")
         assert not site.verdict_path("intent-a.json").exists()
+
+
+def run_two_of_a_name(site: Site) -> list[str]:
+    """Hand over two of the same name for two targets; their ids, once both run."""
+    ids: list[str] = []
+    for target in ("amf", "upf"):
+        site.hand_over("intent-a.json", intent(target))
+        wait_until(lambda: site.counts()[State.RUNNING] > len(ids), "it runs")
+        ids.append(site.intent_id("intent-a.json"))
+    return ids
+
+
+def test_the_verdict_of_a_name_is_always_that_of_the_newest_even_if_an_older_ends_later(
+    site: Site,
+) -> None:
+    with site.daemon("-porch", site.porch(WAITS_TO_BE_TOLD)):
+        ids = run_two_of_a_name(site)
+        for intent_id in reversed(ids):
+            (site.top / f"go-{intent_id}").touch()
+            wait_until(lambda: site.verdict_path("intent-a.json").exists(), "the newest is done")
+        wait_until(lambda: site.names_in("status/history") != [], "the older one is done")
+    assert site.verdict("intent-a.json")["intent_id"] == ids[1]
+    assert site.names_in("status/history") == [f"{ids[0]}.status"]
+
+
+def test_an_older_one_of_a_name_that_ends_first_leaves_the_place_to_the_newest(site: Site) -> None:
+    with site.daemon("-porch", site.porch(WAITS_TO_BE_TOLD)):
+        ids = run_two_of_a_name(site)
+        (site.top / f"go-{ids[0]}").touch()
+        wait_until(lambda: site.names_in("status/history") != [], "the older one is done")
+        assert not site.verdict_path("intent-a.json").exists()
+        (site.top / f"go-{ids[1]}").touch()
+        assert site.verdict("intent-a.json")["intent_id"] == ids[1]
+    assert site.names_in("status/history") == [f"{ids[0]}.status"]
 
 
 def test_a_failed_intent_handed_over_again_runs_again(site: Site) -> None:

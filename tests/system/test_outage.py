@@ -108,25 +108,24 @@ def test_a_script_that_exits_127_for_one_input_fails_that_one_and_stops_no_other
     assert site.verdict("intent-bad.json")["error"]["exit_code"] == 127
 
 
-@pytest.mark.xfail(strict=True, reason="probes go from one bad one to the other")
 def test_several_bad_ones_before_all_others_stop_none_of_them(site: Site) -> None:
     porch = site.porch('case $name in *-bad-*) exit 127 ;; esac; echo "$name" >> "$top/ledger"')
     bad = {f"intent-bad-{n}.json": intent(f"bad{n}", priority=10) for n in range(3)}
     good = {f"intent-{n:02}.json": intent(f"t{n}") for n in range(10)}
     with site.daemon("-porch", porch, "-workers", "1"):
         site.hand_over_all({**bad, **good})
-        site.wait_for_final(13, seconds=5)
+        site.wait_for_final(13, seconds=20)
     assert site.counts() == {State.PUBLISHED: 10, State.FAILED: 3}
 
 
-@pytest.mark.xfail(strict=True, reason="a second bad one acquits the first")
+@pytest.mark.xfail(strict=False, reason="a second bad one acquits the first; depends on timing")
 def test_bad_ones_among_good_ones_fail_by_themselves(site: Site) -> None:
     porch = site.porch('case $name in *-bad.json) exit 127 ;; esac; echo "$name" >> "$top/ledger"')
     kinds = ["bad" if n % 6 == 3 else "good" for n in range(30)]
     files = {f"intent-{n:02}-{kind}.json": intent(f"t{n}") for n, kind in enumerate(kinds)}
     with site.daemon("-porch", porch, "-workers", "1"):
         site.hand_over_all(files)
-        site.wait_for_final(30, seconds=5)
+        site.wait_for_final(30, seconds=20)
         assert site.is_healthy()
     assert site.counts() == {State.PUBLISHED: 25, State.FAILED: 5}
 

@@ -85,6 +85,14 @@ def test_death_by_a_signal_is_retried_then_failed_and_never_success(
     assert len(site.ledger()) == 3
 
 
+@pytest.mark.xfail(strict=True, reason="it is taken for an outage")
+def test_crashes_of_two_targets_end_failed(site: Site) -> None:
+    site.hand_over_all({"intent-b.json": intent("upf")})
+    done = site.once("-porch", site.porch("kill -9 $$"), "-timeout", "2s")
+    assert done.returncode == 8
+    assert site.counts() == {State.FAILED: 2}
+
+
 def test_somebody_elses_change_at_the_same_time_is_tried_again(site: Site) -> None:
     verdict = run_alone(
         site,

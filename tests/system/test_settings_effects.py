@@ -38,7 +38,6 @@ def test_with_supersede_only_the_newest_waiting_intent_of_a_target_runs(site: Si
     assert site.names_in("processed") == [f"intent-{n}.json" for n in range(4)]
 
 
-@pytest.mark.xfail(strict=True, reason="the second one runs while the third is being added")
 def test_of_those_that_come_together_only_the_newest_runs(site: Site) -> None:
     site.hand_over_all({f"intent-{n}.json": intent(replicas=n) for n in range(5)})
     assert site.once("-supersede", "-porch", site.porch(RECORDS)).returncode == 0
