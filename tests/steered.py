@@ -198,8 +198,11 @@ class Setting:
 
     workers: int = 2
     max_attempts: int = 3
+    max_crashes: int = 1_000
     capacity: int = 1024
     supersede: bool = False
+    max_wait: timedelta | None = None
+    longest_pause: timedelta | None = None
 
 
 class Life:
@@ -343,11 +346,16 @@ def _policies(setting: Setting) -> Policies:
         work=WorkPolicy(
             setting.workers,
             timedelta(seconds=30),
-            RetryPolicy(setting.max_attempts, timedelta(seconds=1), max_crashes=1_000),
+            RetryPolicy(
+                setting.max_attempts, timedelta(seconds=1), max_crashes=setting.max_crashes
+            ),
         ),
-        waiting=WaitingPolicy(capacity=setting.capacity, supersede=setting.supersede),
+        waiting=WaitingPolicy(
+            capacity=setting.capacity, max_wait=setting.max_wait, supersede=setting.supersede
+        ),
         breaker=BreakerPolicy(),
         grace=GRACE,
+        longest_pause=setting.longest_pause,
     )
 
 
