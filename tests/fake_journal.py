@@ -181,7 +181,9 @@ class FakeJournal:
         if not admitted:
             return None
         last = admitted[-1]
-        return Known(last.intent_id, last.receipt.name, last.receipt.digest, last.state)
+        is_gone = last.filed == "gone"
+        receipt = last.receipt
+        return Known(last.intent_id, receipt.name, receipt.digest, last.state, is_gone)
 
     def imported(self, name: bytes, digest: str) -> bool:
         return (name, digest) in self._memory.imported

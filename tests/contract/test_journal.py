@@ -650,6 +650,7 @@ async def test_of_the_newest_admitted_intent_of_a_target_a_bare_row_stays(shop: 
 
         known = [opened.reader.newest(target) for target in (A, B)]
         assert [one and one.intent_id for one in known] == [number_id(3), number_id(2)]
+        assert all(one and one.is_gone for one in known)
         assert opened.reader.known_ids(ids) == {number_id(2), number_id(3)}
         assert opened.reader.history(number_id(3)) == []
         assert _forgettable(opened, shop) == []

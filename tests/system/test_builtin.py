@@ -40,7 +40,7 @@ def lease(**fields: object) -> Lease:
         **fields,
     }
     body = json.dumps(document).encode()
-    return Lease("ID", b"intent-\x1b.json", 2, TARGET, body, timedelta(seconds=30))
+    return Lease("ID", b"intent-\x1b.json", 2, TARGET, body, timedelta(seconds=30), "corr-1")
 
 
 @pytest.fixture

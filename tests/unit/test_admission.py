@@ -177,3 +177,9 @@ def test_a_duplicate_keeps_its_own_correlation_id() -> None:
 
     assert isinstance(event, Duplicated)
     assert event.correlation_id == "c-2"
+
+
+def test_a_file_whose_first_verdict_is_past_its_retention_is_taken_again() -> None:
+    gone = Known(SAME.intent_id, SAME.name, SAME.digest, State.PUBLISHED, is_gone=True)
+
+    assert isinstance(judged(arrived(), gone), Admitted)

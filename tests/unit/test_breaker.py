@@ -18,7 +18,7 @@ DELIVERED = delivered(CLOCK)
 PERMANENT, TEMPORARY, TIMEOUT, CRASHED, ENVIRONMENT = (undelivered(CLOCK, k) for k in FailureKind)
 POLICY = BreakerPolicy(patience=60, first_probe=1, slowest_probe=30)
 NOW = 1_000.0
-UNANSWERED = [TEMPORARY, TIMEOUT, CRASHED]
+UNANSWERED = [TEMPORARY, TIMEOUT]
 
 
 def opened_breaker(by: str = "x", target: Target = A) -> Breaker:
@@ -202,14 +202,44 @@ def test_after_closing_the_row_and_the_pauses_start_anew() -> None:
 # An intent's own failure.
 
 
-@pytest.mark.parametrize("again", [*UNANSWERED, ENVIRONMENT], ids=names)
-def test_who_fails_again_after_others_had_answers_fails_on_its_own(again: Undelivered) -> None:
-    breaker = opened_breaker(by="x", target=A)
+def struck(breaker: Breaker, by: str = "x", target: Target = A) -> Breaker:
+    """An intent had no answer, and then another had one."""
+    breaker.rules_environment(by, target, ENVIRONMENT, NOW)
     breaker.rules_environment("y", B, DELIVERED, NOW + 1)
+    return breaker
+
+
+@pytest.mark.parametrize("again", [*UNANSWERED, ENVIRONMENT], ids=names)
+def test_who_twice_had_none_when_others_had_answers_fails_on_its_own(again: Undelivered) -> None:
+    breaker = struck(struck(Breaker(POLICY)))
 
     for attempt in range(3):
         assert not breaker.rules_environment("x", A, again, NOW + 2 + 60 * attempt)
         assert not breaker.is_open
+
+
+def test_one_outage_is_not_held_against_those_it_met() -> None:
+    breaker = struck(Breaker(POLICY))
+
+    assert breaker.rules_environment("x", A, ENVIRONMENT, NOW + 2)
+
+
+def test_who_fails_on_its_own_does_so_while_it_is_open_too() -> None:
+    breaker = struck(struck(Breaker(POLICY)))
+    breaker.rules_environment("z", C, ENVIRONMENT, NOW + 2)
+    breaker.start_probe("x", A)
+
+    assert not breaker.rules_environment("x", A, ENVIRONMENT, NOW + 3)
+    assert breaker.is_open
+    assert breaker.may_probe(NOW + 4)
+
+
+def test_death_by_a_signal_opens_nothing() -> None:
+    breaker = Breaker(POLICY)
+
+    assert not breaker.rules_environment("x", A, CRASHED, NOW)
+    assert not breaker.rules_environment("y", B, CRASHED, NOW + 100)
+    assert not breaker.is_open
 
 
 def test_who_had_no_failure_before_still_opens_it() -> None:
@@ -219,17 +249,9 @@ def test_who_had_no_failure_before_still_opens_it() -> None:
     assert breaker.rules_environment("z", C, ENVIRONMENT, NOW + 2)
 
 
-def test_in_the_next_outage_everybody_is_innocent_again() -> None:
-    breaker = opened_breaker(by="x", target=A)
-    breaker.rules_environment("y", B, DELIVERED, NOW + 1)
-    breaker.rules_environment("z", C, ENVIRONMENT, NOW + 2)
-
-    assert breaker.rules_environment("x", A, ENVIRONMENT, NOW + 3)
-
-
 @pytest.mark.parametrize("answer", [DELIVERED, PERMANENT], ids=names)
 def test_an_answer_of_its_own_clears_an_intent(answer: Delivered | Undelivered) -> None:
-    breaker = opened_breaker(by="x", target=A)
+    breaker = struck(struck(Breaker(POLICY)))
     breaker.rules_environment("x", A, answer, NOW + 1)
 
     assert breaker.rules_environment("x", A, ENVIRONMENT, NOW + 2)

@@ -59,7 +59,7 @@ def _first_of_the_same(
     if (known.name, known.digest) != (receipt.name, receipt.digest):
         return None
     # What failed, or was skipped without a result, may be asked for again.
-    if known.state in UNSUCCESSFUL or known.state is State.SKIPPED:
+    if known.is_gone or known.state in UNSUCCESSFUL or known.state is State.SKIPPED:
         return None
     return known.intent_id
 

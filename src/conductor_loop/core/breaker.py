@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.intent import Target
 
 _TARGETS_IN_A_ROW = 2
+_STRIKES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +29,15 @@ class Breaker:
 
     An *answer* is a delivery or a permanent refusal: the publisher ran and judged. Two targets in
     a row without one, or a publisher that cannot be started, is the environment's failure.
-    An intent that failed like that, and does so again after others had answers, fails on its own.
+    Each time that others get answers after an intent did not, that is a strike against it; from the
+    second on it fails on its own. One outage is one strike at most.
     """
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
         self._failing: dict[Target, float] = {}
         self._suspects: set[str] = set()
-        self._convicted: set[str] = set()
+        self._strikes: Counter[str] = Counter()
         self._opened_at: float | None = None
         self._probe_at = 0.0
         self._pause = policy.first_probe
@@ -93,31 +96,33 @@ class Breaker:
         """The intent is final, also if it was the probe and nobody tells how its attempt went."""
         self.abandon_probe(intent_id)
         self._suspects.discard(intent_id)
-        self._convicted.discard(intent_id)
+        del self._strikes[intent_id]
 
     def _answered(self, intent_id: str) -> None:
         self.forget(intent_id)
-        self._convicted |= self._suspects
+        self._strikes.update(self._suspects)
         self._suspects.clear()
         self._failing.clear()
         self._opened_at = None
         self._probe = None
 
     def _unanswered(self, intent_id: str, target: Target, failure: Failure, now: float) -> bool:
+        # Others that were still in flight when it opened say nothing new.
+        if self.is_open and intent_id == self._probe:
+            self._probe = None
+            self._wait(target, now)
+        if self._strikes[intent_id] >= _STRIKES:
+            return False
         if self.is_open:
             self._suspects.add(intent_id)
-            # Others that were still in flight when it opened say nothing new.
-            if intent_id == self._probe:
-                self._probe = None
-                self._wait(target, now)
             return True
-        if intent_id in self._convicted:
+        if failure.kind is FailureKind.CRASHED:
+            # What dies by a signal has mostly met its own bug, and is bounded by its attempts.
             return False
         self._failing.setdefault(target, now)
         if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(now):
             return False
         self._opened_at = now
-        self._convicted.clear()
         self._suspects.add(intent_id)
         self._pause = self._policy.first_probe
         self._tried.clear()

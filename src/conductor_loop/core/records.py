@@ -76,6 +76,8 @@ class Known:
     name: bytes
     digest: str
     state: State
+    is_gone: bool = False
+    """Its retention is over, and no verdict of it is left to point to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ _ENTRY = _ENTRY_COLUMNS + " WHERE e.seq = ?"
 _POSITION = "SELECT seq FROM relay"
 _LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT seq FROM relay))"
 _NEWEST = """
-SELECT id, name, digest, state FROM intents
+SELECT id, name, digest, state, filed FROM intents
 WHERE namespace = ? AND target = ? AND state NOT IN ('rejected', 'quarantined', 'duplicate')
 ORDER BY seq DESC LIMIT 1"""
 _ANY_IMPORTED = "SELECT 1 FROM imported LIMIT 1"
@@ -119,8 +119,10 @@ class JournalReader:
 
     def newest(self, target: Target) -> Known | None:
         """See `ports.Catalog`."""
-        for intent_id, name, digest, state in self._connection.execute(_NEWEST, tuple(target)):
-            return Known(intent_id, name, digest, State(state))
+        for intent_id, name, digest, state, filed in self._connection.execute(
+            _NEWEST, tuple(target)
+        ):
+            return Known(intent_id, name, digest, State(state), filed == "gone")
         return None
 
     def imported(self, name: bytes, digest: str) -> bool:
