@@ -7,7 +7,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,11 +157,11 @@ STORIES: dict[str, tuple[str, Callable[[Scene], None]]] = {
 }
 
 
-def main() -> None:
-    """`python -m tests.crash.small_disk STORY PUBLISHER FOLDER`, in a mount namespace."""
-    name, publisher, folder = sys.argv[1:]
-    options, tell = STORIES[name]
-    top = Path(folder)
+def tell(story: str, publisher: str) -> None:
+    """Tell a story on a file system that is made for it, here."""
+    options, told = STORIES[story]
+    top = Path.cwd() / "disk"
+    top.mkdir()
     _mount(top, options)
     scene = Scene(top, With[publisher])
     scene.furnish()
@@ -170,12 +169,8 @@ def main() -> None:
         # What a porch does without room is its own affair; ours is all but its output.
         scene.out.mkdir()
         _mount(scene.out, "size=4m")
-    tell(scene)
+    told(scene)
 
 
 def _mount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
-
-
-if __name__ == "__main__":
-    main()
