@@ -51,7 +51,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
             return
         assert began < deadline, f"waited in vain: {what}"
         # A costly look is repeated less often: it takes its time from the one that is waited for.
-        time.sleep(max(0.01, 10 * (time.monotonic() - began)))
+        time.sleep(max(0.01, 5 * (time.monotonic() - began)))
 
 
 class Daemon:

@@ -272,7 +272,6 @@ def test_an_ordinary_user_needs_nothing_more(ordinary_site: Site) -> None:
     assert ordinary_site.verdict("intent-a.json")["submitted_by"] == user_name(os.geteuid())
 
 
-@pytest.mark.xfail(strict=True, reason="nothing is logged of folder and porch")
 def test_the_debug_level_logs_what_the_readme_promises(site: Site) -> None:
     site.environment["CONDUCTOR_LOG_LEVEL"] = "debug"
     site.hand_over_all({"intent-a.json": EXAMPLE})

@@ -85,7 +85,6 @@ def test_death_by_a_signal_is_retried_then_failed_and_never_success(
     assert len(site.ledger()) == 3
 
 
-@pytest.mark.xfail(strict=True, reason="it is taken for an outage")
 def test_crashes_of_two_targets_end_failed(site: Site) -> None:
     site.hand_over_all({"intent-b.json": intent("upf")})
     done = site.once("-porch", site.porch("kill -9 $$"), "-timeout", "2s")

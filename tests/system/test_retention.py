@@ -48,11 +48,10 @@ def test_the_last_one_of_a_target_goes_too(site: Site) -> None:
         wait_until(lambda: site.names_in("status") == ["history"], "the verdict goes")
 
 
-@pytest.mark.xfail(strict=True, reason="it is a duplicate of what is gone")
 def test_the_same_file_runs_again_when_its_verdict_is_gone(site: Site) -> None:
     finish(site, {"intent-a.json": intent()})
-    with site.daemon("-retention", "1ms", *SOON):
-        wait_until(lambda: site.names_in("status") == ["history"], "the verdict goes")
+    with site.daemon("-retention", "1ms", *SOON) as daemon:
+        wait_until(lambda: daemon.has_said("past their retention"), "all of it is gone")
     site.hand_over_all({"intent-a.json": intent()})
     assert site.once("-cleanup-interval", "0").stdout.startswith("1 published in ")
     assert site.names_in("processed") == ["intent-a.json"]
