@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,25 @@ def test_structured_mode_writes_a_whole_package(site: Site) -> None:
     assert {"Kptfile", "README.md", "kustomization.yaml"} <= set(os.listdir(package))
     told = {output["path"] for output in site.verdict("intent-a.json")["outputs"]}
     assert told == {f"oran-sim/amf/{name}" for name in os.listdir(package)}
+
+
+@pytest.mark.parametrize("mode", ["direct", "structured"])
+def test_the_porch_command_of_ours_writes_what_the_built_in_writes(site: Site, mode: str) -> None:
+    body = intent(replicas=7, correlation_id="c-1", constraints={"kpt_package_name": "pkg"})
+    runs_ours = "import sys, conductor_loop.cli.porch as p; sys.exit(p.main())"
+    porch = site.porch(f"exec '{sys.executable}' -c '{runs_ours}' \"$@\"")
+    for out, command in (("one", "builtin"), ("two", porch)):
+        site.hand_over_all({f"intent-{out}.json": body})
+        assert site.once("-porch", command, "-out", out, "-mode", mode).returncode == 0
+    assert contents(site.top / "one") == contents(site.top / "two") != {}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_package_edited_by_hand_is_replaced_and_that_is_said(site: Site) -> None:
