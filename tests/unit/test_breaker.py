@@ -203,15 +203,16 @@ def test_after_closing_the_row_and_the_pauses_start_anew() -> None:
 
 
 def struck(breaker: Breaker, by: str = "x", target: Target = A) -> Breaker:
-    """An intent had no answer, and then another had one."""
+    """Another had an answer, and then an intent had none."""
+    breaker.rules_environment("y", B, DELIVERED, NOW)
     breaker.rules_environment(by, target, ENVIRONMENT, NOW)
-    breaker.rules_environment("y", B, DELIVERED, NOW + 1)
     return breaker
 
 
 @pytest.mark.parametrize("again", [*UNANSWERED, ENVIRONMENT], ids=names)
-def test_who_twice_had_none_when_others_had_answers_fails_on_its_own(again: Undelivered) -> None:
+def test_who_had_none_after_others_had_answers_twice_fails_on_its_own(again: Undelivered) -> None:
     breaker = struck(struck(Breaker(POLICY)))
+    breaker.rules_environment("y", B, DELIVERED, NOW + 1)
 
     for attempt in range(3):
         assert not breaker.rules_environment("x", A, again, NOW + 2 + 60 * attempt)
@@ -221,7 +222,15 @@ def test_who_twice_had_none_when_others_had_answers_fails_on_its_own(again: Unde
 def test_one_outage_is_not_held_against_those_it_met() -> None:
     breaker = struck(Breaker(POLICY))
 
-    assert breaker.rules_environment("x", A, ENVIRONMENT, NOW + 2)
+    for seconds in range(1, 100):
+        assert breaker.rules_environment("x", A, ENVIRONMENT, NOW + seconds)
+
+
+def test_an_outage_from_the_very_start_is_held_against_nobody() -> None:
+    breaker = opened_breaker(by="x", target=A)
+
+    assert breaker.rules_environment("x", A, ENVIRONMENT, NOW + 1)
+    assert struck(breaker).is_open
 
 
 def test_who_fails_on_its_own_does_so_while_it_is_open_too() -> None:

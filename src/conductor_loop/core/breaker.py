@@ -29,14 +29,15 @@ class Breaker:
 
     An *answer* is a delivery or a permanent refusal: the publisher ran and judged. Two targets in
     a row without one, or a publisher that cannot be started, is the environment's failure.
-    Each time that others get answers after an intent did not, that is a strike against it; from the
-    second on it fails on its own. One outage is one strike at most.
+    An intent that gets none although somebody did since its last try has a strike against it; from
+    the second on it fails on its own. One outage, with no answers in it, is one strike at most.
     """
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
         self._failing: dict[Target, float] = {}
-        self._suspects: set[str] = set()
+        self._answers = 0
+        self._answers_seen: dict[str, int] = {}
         self._strikes: Counter[str] = Counter()
         self._opened_at: float | None = None
         self._probe_at = 0.0
@@ -95,13 +96,12 @@ class Breaker:
     def forget(self, intent_id: str) -> None:
         """The intent is final, also if it was the probe and nobody tells how its attempt went."""
         self.abandon_probe(intent_id)
-        self._suspects.discard(intent_id)
+        self._answers_seen.pop(intent_id, None)
         del self._strikes[intent_id]
 
     def _answered(self, intent_id: str) -> None:
         self.forget(intent_id)
-        self._strikes.update(self._suspects)
-        self._suspects.clear()
+        self._answers += 1
         self._failing.clear()
         self._opened_at = None
         self._probe = None
@@ -111,10 +111,9 @@ class Breaker:
         if self.is_open and intent_id == self._probe:
             self._probe = None
             self._wait(target, now)
-        if self._strikes[intent_id] >= _STRIKES:
+        if self._strike(intent_id) >= _STRIKES:
             return False
         if self.is_open:
-            self._suspects.add(intent_id)
             return True
         if failure.kind is FailureKind.CRASHED:
             # What dies by a signal has mostly met its own bug, and is bounded by its attempts.
@@ -123,11 +122,17 @@ class Breaker:
         if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(now):
             return False
         self._opened_at = now
-        self._suspects.add(intent_id)
         self._pause = self._policy.first_probe
         self._tried.clear()
         self._wait(target, now)
         return True
+
+    def _strike(self, intent_id: str) -> int:
+        """Count this failure against the intent if there were answers since its last one."""
+        if self._answers_seen.get(intent_id, 0) != self._answers:
+            self._answers_seen[intent_id] = self._answers
+            self._strikes[intent_id] += 1
+        return self._strikes[intent_id]
 
     def _is_outage(self, now: float) -> bool:
         if len(self._failing) >= _TARGETS_IN_A_ROW:
