@@ -133,9 +133,11 @@ class FakeJournal:
         self._memory.parked[entry.seq] = why
         self._memory.position = entry.seq
 
-    async def unpark(self, seq: int) -> None:
+    async def unpark(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         await self._commit()
         self._memory.parked.pop(seq, None)
+        for intent_id, place in filed:
+            self._memory.rows[intent_id] = replace(self._memory.rows[intent_id], filed=place)
 
     async def forget(self, intent_ids: Sequence[str]) -> None:
         await self._commit()

@@ -92,8 +92,8 @@ class Feed(Protocol):
     def parked(self) -> Sequence[tuple[Entry, str]]:
         """Entries set aside, oldest first."""
 
-    async def unpark(self, seq: int) -> None:
-        """An entry set aside has been applied after all."""
+    async def unpark(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
+        """An entry set aside has been applied after all; where its file ended, if it has one."""
 
 
 class Catalog(Protocol):

@@ -141,7 +141,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
             ),
             _policies(settings, rules),
         )
-        control = Control(conductor.steering, lambda: _checks(conductor, source))
+        control = Control(conductor.steering, lambda: _checks(conductor, source, journal))
         _stop_on_signals(conductor)
         async with serve_control(Path(layout.state_path), control.obey):
             # What exists now lives as long as the process: the collector need not look again.
@@ -171,8 +171,10 @@ async def _steer_offline(settings: Settings, request: Request) -> Reply:
         policies = _policies(settings, rules)
         backlog = Backlog(journal, clock, Breaker(policies.breaker), WaitingPolicy())
         await backlog.restore(await recover_running(journal, journal.reader, policies.work.retry))
+        recovered = asyncio.Event()
+        recovered.set()
         steering = Steering(
-            journal, journal.reader, clock, _new_id(clock), _reader(rules), backlog, None
+            journal, journal.reader, clock, _new_id(clock), _reader(rules), backlog, None, recovered
         )
         reply = await Control(steering, list).obey(request, user_name(os.geteuid()))
     return Reply(reply.intent_ids, reply.refusals)
@@ -306,7 +308,7 @@ def _new_id(clock: SystemClock) -> Callable[[], str]:
     )
 
 
-def _checks(conductor: Conductor, source: FolderSource) -> list[Check]:
+def _checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) -> list[Check]:
     breaker, backlog = conductor.backlog.breaker, conductor.backlog
     stalled = conductor.relay.stalled_by
     parked = conductor.relay.parked_count
@@ -316,6 +318,7 @@ def _checks(conductor: Conductor, source: FolderSource) -> list[Check]:
         Check("not-paused", not backlog.paused, "resume with: conductor-loop resume"),
         Check("porch", not breaker.is_open, "the environment fails, not the intents"),
         Check("room", backlog.free > 0, "" if backlog.free > 0 else _crowd(backlog)),
+        Check("disk", not journal.lacks_room, "full" if journal.lacks_room else ""),
         Check("views", stalled is None, str(stalled or "")),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]

@@ -293,7 +293,6 @@ def test_a_running_intent_that_is_cancelled_is_ended(stage: Stage) -> None:
     assert stage.life.publisher.running == {}
 
 
-@pytest.mark.xfail(strict=True, reason="an attempt that is just failing is tried again")
 def test_whoever_is_told_that_an_intent_is_cancelled_sees_it_skipped(stage: Stage) -> None:
     stage.begin()
     failing = stage.hand_over(A)
@@ -305,7 +304,6 @@ def test_whoever_is_told_that_an_intent_is_cancelled_sees_it_skipped(stage: Stag
     assert stage.state(failing) is State.SKIPPED
 
 
-@pytest.mark.xfail(strict=True, reason="it is confirmed before it is journalled")
 def test_a_cancel_that_was_confirmed_outlives_a_kill(stage: Stage) -> None:
     stage.begin()
     running = stage.hand_over(A)
@@ -437,7 +435,6 @@ def test_a_claim_that_was_not_journalled_is_admitted_under_its_id(stage: Stage) 
     assert stage.life.world.claims.claimed == {}
 
 
-@pytest.mark.xfail(strict=True, reason="an intent retried during recovery is put in order twice")
 def test_an_operator_who_asks_during_the_recovery_is_heard_once(stage: Stage) -> None:
     stage.begin(workers=2)
     old, running = stage.hand_over(A), stage.hand_over(B)
@@ -450,7 +447,6 @@ def test_an_operator_who_asks_during_the_recovery_is_heard_once(stage: Stage) ->
     assert stage.state(running) is State.PUBLISHED
 
 
-@pytest.mark.xfail(strict=True, reason="the first starts come before the first look at the clock")
 def test_what_expired_while_no_daemon_ran_is_not_started(stage: Stage) -> None:
     stage.begin(max_wait=timedelta(minutes=1))
     waiting = stage.life.source.offer(b"intent-x.json", intent_bytes(A, 3))
@@ -500,7 +496,6 @@ def test_an_entry_that_views_refuse_is_set_aside_and_tried_again_at_the_next_sta
     assert list(stage.life.journal.parked()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="setting aside moves the position, but keeps no places")
 def test_the_places_of_files_are_kept_when_the_daemon_dies_while_an_entry_is_set_aside(
     stage: Stage,
 ) -> None:
@@ -523,7 +518,6 @@ def test_the_places_of_files_are_kept_when_the_daemon_dies_while_an_entry_is_set
     assert summary.filed == "processed"
 
 
-@pytest.mark.xfail(strict=True, reason="taken back and filed are two commits")
 def test_the_place_of_a_file_that_was_set_aside_is_kept_in_one_step(stage: Stage) -> None:
     stage.begin()
     first = stage.hand_over(A)

@@ -277,7 +277,6 @@ def test_a_log_file_that_was_rotated_is_opened_anew(site: Site) -> None:
     assert log.stat().st_mode & 0o007 == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the porch's line has only the id")
 def test_every_line_about_an_intent_has_its_id_its_file_and_its_correlation_id(site: Site) -> None:
     porch = site.porch(
         'case $name in *-flaky.json) [ -e "$top/again" ] || { : > "$top/again"; exit 75; } ;;\n'

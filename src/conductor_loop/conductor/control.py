@@ -32,6 +32,8 @@ class Control:
     async def obey(self, request: Request, by: str) -> Reply:
         """Carry out a request. Raises Refused; for several intents refusals are per intent."""
         match request:
+            case Health():
+                return Reply(checks=tuple(self._checks()), pid=os.getpid())
             case Pause(target, why):
                 await self._steering.pause(Operator(by, why), parse_target(target))
                 return Reply(pid=os.getpid())
@@ -45,8 +47,6 @@ class Control:
                 return Reply(tuple(cancelled), pid=os.getpid())
             case Retry():
                 return await self._retry(request, by)
-            case Health():
-                return Reply(checks=tuple(self._checks()), pid=os.getpid())
 
     async def _retry(self, request: Retry, by: str) -> Reply:
         new_ids: list[str] = []

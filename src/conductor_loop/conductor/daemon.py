@@ -74,6 +74,7 @@ class Conductor:
     """One daemon on one handoff folder."""
 
     def __init__(self, parts: Parts, policies: Policies) -> None:
+        self._recovered = asyncio.Event()
         self.backlog = Backlog(
             parts.journal, parts.clock, Breaker(policies.breaker), policies.waiting
         )
@@ -99,6 +100,7 @@ class Conductor:
             parts.read,
             self.backlog,
             self.work,
+            self._recovered,
         )
         self.is_ready = False
         self.gave_up = False
@@ -138,6 +140,8 @@ class Conductor:
         parts, policy = self._parts, self._policies.work.retry
         await self.backlog.restore(await recover_running(parts.journal, parts.catalog, policy))
         await self.intake.take_leftovers()
+        await self.backlog.expire()
+        self._recovered.set()
 
     async def _take_in(self) -> None:
         self.is_ready = True

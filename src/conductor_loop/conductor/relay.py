@@ -83,10 +83,12 @@ class Relay:
             _log.warning("views cannot be written: %s; trying again", error.strerror)
         places: list[tuple[str, str]] = []
         for entry in entries:
-            places += await self._apply_one(entry)
+            places += await self._apply_one(entry, places)
         return places
 
-    async def _apply_one(self, entry: Entry) -> list[tuple[str, str]]:
+    async def _apply_one(
+        self, entry: Entry, before: Sequence[tuple[str, str]]
+    ) -> list[tuple[str, str]]:
         tries, pause = 0, _FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -96,6 +98,8 @@ class Relay:
                 passing = error.errno in disk.PASSING_ERRORS
                 tries += not passing
                 if tries >= _TRIES:
+                    # Setting it aside moves the position past those before it.
+                    await self._feed.advance(entry.seq - 1, filed=before)
                     await self._park(entry, error)
                     return []
                 await self._clock.sleep(pause)
@@ -129,5 +133,4 @@ class Relay:
                 self.parked_count += 1
                 _log.error("entry %d is still set aside: %s", entry.seq, error)
             else:
-                await self._feed.unpark(entry.seq)
-                await self._feed.advance(self.position, filed=places)
+                await self._feed.unpark(entry.seq, filed=places)

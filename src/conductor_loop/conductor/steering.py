@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ class Steering:
         read: Callable[[bytes], Intent | Fault],
         backlog: Backlog,
         work: Work | None,
+        recovered: asyncio.Event,
     ) -> None:
         self._journal = journal
         self._catalog = catalog
@@ -51,9 +53,12 @@ class Steering:
         self._read = read
         self._backlog = backlog
         self._work = work
+        # Nothing changes before all that an earlier daemon left is in order.
+        self._recovered = recovered
 
     async def pause(self, operator: Operator, target: Target | None) -> None:
         """Start nothing new, of everything or of one target; what runs goes on."""
+        await self._recovered.wait()
         event = Paused(operator.by, operator.why, str(target or ""))
         await self._journal.record([Record(None, event)])
         self._backlog.pause(target)
@@ -62,6 +67,7 @@ class Steering:
 
     async def resume(self, operator: Operator, target: Target | None) -> None:
         """Lift exactly that pause."""
+        await self._recovered.wait()
         event = Resumed(operator.by, operator.why, str(target or ""))
         await self._journal.record([Record(None, event)])
         self._backlog.resume(target)
@@ -73,6 +79,7 @@ class Steering:
 
         Returns the ids that end as `skipped`; a running one that delivers first stays delivered.
         """
+        await self._recovered.wait()
         event = Skipped(SkipReason.CANCELLED, operator.by, operator.why)
         waiting = [i for i in self._backlog.waiting(target) if intent_id in (None, i.intent_id)]
         running = [
@@ -86,9 +93,18 @@ class Steering:
                 hint=f"see what became of it: conductor-loop why {intent_id}",
             )
         cancelled = [i.intent_id for i in await self._backlog.skip(waiting, event)]
-        if self._work is not None:
-            cancelled += [i for i in running if await self._work.cancel(i, event)]
+        for running_id in running:
+            cancelled += await self._cancel_running(running_id, event)
         return cancelled
+
+    async def _cancel_running(self, intent_id: str, event: Skipped) -> list[str]:
+        if self._work is None:
+            return []
+        if await self._work.cancel(intent_id, event):
+            return [intent_id]
+        # It had just failed, and would have been tried again.
+        waiting = [item for item in self._backlog.waiting() if item.intent_id == intent_id]
+        return [item.intent_id for item in await self._backlog.skip(waiting, event)]
 
     async def retry(self, operator: Operator, intent_id: str, *, force: bool = False) -> str:
         """Admit an unsuccessful intent anew, as the last of its target; return the new id.
@@ -96,6 +112,7 @@ class Steering:
         Raises Refused: unknown, not unsuccessful, its bytes no longer kept, or overtaken by a
         newer intent of the target (which `force` overrides).
         """
+        await self._recovered.wait()
         entry, body = self._retriable(intent_id)
         intent = self._read(body)
         if isinstance(intent, Fault):

@@ -64,6 +64,7 @@ class Work:
         self._outcomes: list[tuple[Unfinished, Lease, Outcome]] = []
         self._settle_bell = Bell()
         self._cancelled: dict[str, Skipped] = {}
+        self._ended: dict[str, asyncio.Future[bool]] = {}
         self._last_run = _SHORT_RUN
         self._stopping = False
         self._has_to_recall = False
@@ -98,12 +99,16 @@ class Work:
             await self._publisher.stop(intent_id)
 
     async def cancel(self, intent_id: str, event: Skipped) -> bool:
-        """End one running attempt for good; False when it is not running."""
+        """End one running attempt for good, journalled before this returns.
+
+        False when it is not running, or delivered before it could be stopped.
+        """
         if intent_id not in self._backlog.running:
             return False
         self._cancelled[intent_id] = event
+        ended = self._ended.setdefault(intent_id, asyncio.get_running_loop().create_future())
         await self._publisher.stop(intent_id)
-        return True
+        return await asyncio.shield(ended)
 
     async def _start_attempts(self, attempts: asyncio.TaskGroup) -> None:
         while not self._stopping:
@@ -212,7 +217,8 @@ class Work:
     def _judge(self, item: Unfinished, outcome: Outcome) -> list[Record]:
         """The event that an outcome means, and what it tells about the environment."""
         cancelled = self._cancelled.pop(item.intent_id, None)
-        if cancelled is not None and isinstance(outcome, Abandoned):
+        if cancelled is not None and not isinstance(outcome, Delivered):
+            self._backlog.breaker.abandon_probe(item.intent_id)
             return [Record(item.intent_id, cancelled)]
         ruled, service = self._rule(item, outcome)
         event = settle(
@@ -241,6 +247,9 @@ class Work:
         return ruled, []
 
     def _release(self, item: Unfinished, event: object) -> None:
+        ended = self._ended.pop(item.intent_id, None)
+        if ended is not None and not ended.done():
+            ended.set_result(isinstance(event, Skipped))
         match event:
             case RetryScheduled(not_before=not_before):
                 again = replace(item, failures=item.failures + 1)

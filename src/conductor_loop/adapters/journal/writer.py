@@ -140,9 +140,11 @@ class SqliteJournal:
         """See `ports.Feed`."""
         await self._write((_PARK, (entry.seq, why)), (_ADVANCE, (entry.seq,)))
 
-    async def unpark(self, seq: int) -> None:
+    async def unpark(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         """See `ports.Feed`."""
-        await self._write((_UNPARK, (seq,)))
+        await self._write(
+            (_UNPARK, (seq,)), *((_FILED, (place, intent_id)) for intent_id, place in filed)
+        )
 
     async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
         """Keep (name, digest, microseconds) of what the original program had processed."""
