@@ -48,12 +48,6 @@ async def _within_deadline(awaitable: Awaitable[None]) -> None:
         await awaitable
 
 
-async def eventually(condition: Callable[[], object]) -> None:
-    """Let the loop run until a condition holds; the deadline of the test ends a vain wait."""
-    while not condition():  # noqa: ASYNC110 # conditions of a test have no event
-        await asyncio.sleep(0)
-
-
 def number_id(number: int) -> str:
     """Make the id of a small number; ids rise with their numbers."""
     return ulid(number, 0)
