@@ -275,14 +275,6 @@ class Life:
             self.clock.advance(_SHORT_SECONDS)
             self._settle()
 
-    def until_recovered(self) -> None:
-        """Operators are heard from then on."""
-        for _ in range(_MOST_TURNS):
-            if self.conductor.is_ready:
-                return
-            self.turn()
-        raise AssertionError("the recovery never ends")
-
     def _settle(self) -> None:
         for _ in range(_MOST_TURNS):
             if not self.is_ready and not self.journal.is_asked:
