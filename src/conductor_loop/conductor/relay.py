@@ -69,11 +69,17 @@ class Relay:
         # Nobody has to wait for the position: after a crash the same entries come again.
         advance = asyncio.create_task(self._feed.advance(self.position, filed=places))
         self._advances.add(advance)
-        advance.add_done_callback(self._advances.discard)
+        advance.add_done_callback(self._advanced)
         for entry in entries:
             for listener in self._listeners:
                 listener.hear(entry)
         self._moved.set()
+
+    def _advanced(self, advance: asyncio.Task[None]) -> None:
+        self._advances.discard(advance)
+        if not advance.cancelled() and advance.exception() is not None:
+            # The journal has ended: whoever waits for it next is told why.
+            _log.debug("the position was not kept: %s", advance.exception())
 
     async def _apply(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
         """Apply a batch; one that cannot be taken is tried entry by entry."""

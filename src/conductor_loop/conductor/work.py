@@ -122,6 +122,7 @@ class Work:
 
     def _patience(self) -> float:
         """Seconds until the backlog must be looked at again even if nothing rings."""
+        # Overdue (0) is as unknown (None): a probe on its way, or nothing that could be one.
         return min(self._backlog.seconds_to_next() or _WATCH_SECONDS, _WATCH_SECONDS)
 
     def _take_starts(self) -> list[Unfinished]:
@@ -160,7 +161,9 @@ class Work:
         )
 
     async def _attempt(self, item: Unfinished, lease: Lease) -> None:
-        outcome = await self._publish(lease)
+        # Cancelled while its start was still being committed: there was nothing to stop yet.
+        cancelled = item.intent_id in self._cancelled
+        outcome = Abandoned("not_run") if cancelled else await self._publish(lease)
         self._publishing -= 1
         if not isinstance(outcome, Abandoned):
             self._last_run = outcome.duration
@@ -247,6 +250,7 @@ class Work:
         return ruled, []
 
     def _release(self, item: Unfinished, event: object) -> None:
+        self._cancelled.pop(item.intent_id, None)
         ended = self._ended.pop(item.intent_id, None)
         if ended is not None and not ended.done():
             ended.set_result(isinstance(event, Skipped))
