@@ -27,7 +27,7 @@ EXAMPLE = b"""{
 }
 """
 """The README's example, byte for byte."""
-LEDGER_PORCH = 'echo "$*" >> "$top/ledger"; /bin/cp "$2" "$4/$name"'
+LEDGER_PORCH = 'echo "$*" >> "$top/ledger"; /bin/cat "$2" > "$4/$name"'
 ORDINARY_USER = 65534
 
 
@@ -264,7 +264,7 @@ def test_no_permission_is_told_in_the_original_words(ordinary_site: Site) -> Non
 
 @pytest.mark.needs("setpriv")
 def test_an_ordinary_user_needs_nothing_more(ordinary_site: Site) -> None:
-    porch = ordinary_site.porch('/bin/cp "$2" "$4/"')
+    porch = ordinary_site.porch('/bin/cat "$2" > "$4/$name"')
     assert ordinary_site.once("-porch", porch).returncode == 0  # which makes the folders
     ordinary_site.hand_over("intent-a.json", EXAMPLE)
     assert ordinary_site.once("-porch", porch).returncode == 0

@@ -23,7 +23,7 @@ if [ ${#tries} -le "$failures" ]; then
   echo "fail $target $name" >> "$top/ledger"
   case $pause in *[02468]) exit 75 ;; *[13579]) kill -9 $$ ;; esac
 fi
-/bin/cp "$2" "$out/package-$target"
+/bin/cat "$2" > "$out/package-$target"
 echo "end $target $name" >> "$top/ledger"
 """
 RECORDS = 'echo "$name" >> "$top/ledger"'
@@ -104,7 +104,7 @@ def test_failures_were_retried_and_nothing_was_filed_as_failed(crowd: Site) -> N
 
 
 def test_scaling_to_3_to_5_and_back_to_3_runs_three_times_and_ends_at_3(site: Site) -> None:
-    porch = site.porch('echo "$name" >> "$top/ledger"; /bin/cp "$2" "$out/package"')
+    porch = site.porch('echo "$name" >> "$top/ledger"; /bin/cat "$2" > "$out/package"')
     with site.daemon("-porch", porch):
         for replicas in (3, 5, 3):
             site.hand_over("intent-a.json", intent(replicas=replicas))

@@ -230,7 +230,7 @@ def test_it_is_given_a_private_copy_under_the_name_that_was_handed_over(site: Si
 )
 def test_a_hostile_name_is_one_word_for_porch(site: Site, name: str) -> None:
     site.hand_over_all({name: intent("odd")})
-    porch = site.porch('printf "%s\\0" "$#" "$name" >> "$top/words"; /bin/cp "$2" "$out/copy"')
+    porch = site.porch('printf "%s\\0" "$#" "$name" >> "$top/words"; /bin/cat "$2" > "$out/copy"')
     assert site.once("-porch", porch, "-workers", "1").returncode == 0
     words = (site.top / "words").read_bytes().decode().split("\0")
     assert words == ["4", "intent-a.json", "4", name, ""]
