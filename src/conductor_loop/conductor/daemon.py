@@ -182,11 +182,14 @@ class Conductor:
 
     async def _stop_or_patience_ends(self) -> None:
         longest = self._policies.longest_pause
+        if longest is None:
+            await self._stop.wait()
         blocked_since: float | None = None
         while not self._stop.is_set():
             await self._stop_within(_WATCH_SECONDS)
             now = self._parts.clock.steady()
-            if longest is None or not self.is_blocked():
+            assert longest is not None
+            if not self.is_blocked():
                 blocked_since = None
                 continue
             blocked_since = now if blocked_since is None else blocked_since
