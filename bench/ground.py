@@ -98,7 +98,7 @@ class Ground:
 
     def _command(self, *flags: str) -> list[str]:
         folders = ["-handoff", str(self.handoff), "-out", str(self.out)]
-        return [str(COMMAND), *folders, "-log-level", "warn", *flags]
+        return [str(COMMAND), *folders, *flags]
 
     def last_line(self) -> str:
         """The last thing that the command said."""
