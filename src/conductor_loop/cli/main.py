@@ -125,7 +125,23 @@ def _told(error: Exception) -> int:
     if isinstance(error, ConductorError):
         print_raised(error)
         return error.exit_status
+    if isinstance(error, OSError):
+        return _refused(error)
     from conductor_loop.cli.logging_setup import log_unexpected
 
     log_unexpected(error)
+    return 1
+
+
+def _refused(error: OSError) -> int:
+    """The disk or the system said no where nobody can go on: no defect, and nothing is lost."""
+    import logging
+
+    from conductor_loop.cli.terminal import print_error
+
+    logging.getLogger("conductor_loop").debug("the system refused", exc_info=error)
+    print_error(
+        f"the system refused: {error}",
+        "look at disk, limits and permissions, then start again: what was handed over is kept",
+    )
     return 1
