@@ -13,7 +13,9 @@ from tests.system.daemon import Daemon, Site, intent, wait_until
 # Out of order as long as `$top/outage` holds an exit status.
 FAILS_DURING_OUTAGE = """
 echo "$name" >> "$top/ledger"
-if [ -e "$top/outage" ]; then read -r status < "$top/outage"; exit "$status"; fi
+status=0
+{ read -r status < "$top/outage"; } 2>/dev/null
+exit "$status"
 """
 
 
@@ -27,6 +29,13 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+def begin_outage(site: Site, status: int) -> Path:
+    """From now on porch exits like this, until the file is removed."""
+    written = site.top / "written"
+    written.write_text(f"{status}\n")
+    return written.rename(site.top / "outage")
+
+
 def wait_for_outage(site: Site, daemon: Daemon, count: int) -> None:
     wait_until(lambda: daemon.has_said("the environment fails"), "the outage is noticed")
     wait_until(lambda: site.counts().total() == count, "all are admitted")
@@ -37,8 +46,7 @@ def test_while_porch_fails_for_everybody_nothing_fails_and_afterwards_all_succee
     site: Site, status: int, count: int
 ) -> None:
     porch = site.porch(FAILS_DURING_OUTAGE)
-    outage = site.top / "outage"
-    outage.write_text(f"{status}\n")
+    outage = begin_outage(site, status)
     with site.daemon("-porch", porch, "-workers", "4") as daemon:
         site.hand_over_all(crowd(count))
         wait_for_outage(site, daemon, count)
@@ -69,11 +77,10 @@ def test_while_porch_is_gone_nothing_fails_and_afterwards_all_succeed(site: Site
 
 def test_an_outage_in_the_middle_is_survived_too(site: Site) -> None:
     porch = site.porch(FAILS_DURING_OUTAGE)
-    outage = site.top / "outage"
     with site.daemon("-porch", porch, "-workers", "4") as daemon:
         site.hand_over_all(crowd(200))
         wait_until(lambda: len(site.ledger()) > 50, "some have run")
-        outage.write_text("5\n")
+        outage = begin_outage(site, 5)
         wait_for_outage(site, daemon, 200)
         outage.unlink()
         site.wait_for_final(200)
@@ -83,8 +90,7 @@ def test_an_outage_in_the_middle_is_survived_too(site: Site) -> None:
 
 def test_no_attempt_counts_that_failed_in_an_outage(site: Site) -> None:
     porch = site.porch(FAILS_DURING_OUTAGE)
-    outage = site.top / "outage"
-    outage.write_text("127\n")
+    outage = begin_outage(site, 127)
     with site.daemon("-porch", porch, "-max-attempts", "1"):
         site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
         wait_until(lambda: len(site.ledger()) >= 5, "it was tried several times")
