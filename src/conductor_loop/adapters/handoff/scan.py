@@ -17,7 +17,8 @@ from conductor_loop.core.waiting import sort_key
 
 # 100,000 files take about half a second; other tasks get their turn every few milliseconds.
 _AT_ONE_GO = 1_000
-_END_OF_TIME_NS = 1 << 63
+END_OF_TIME_NS = 1 << 63
+"""As `settled_before_ns`: whatever stands there, new or old."""
 MOST_REMEMBERED = 1_000
 """So many ignored names are kept; further ones are only counted."""
 
@@ -64,7 +65,7 @@ def list_ignored(handoff: Path) -> Sequence[Ignored]:
     listing = Listing()
     handle = disk.open_folder(os.path.realpath(handoff))
     try:
-        deque(_walk(handle, _END_OF_TIME_NS, listing), maxlen=0)
+        deque(_walk(handle, END_OF_TIME_NS, listing), maxlen=0)
     finally:
         os.close(handle)
     return list(listing.ignored.values())

@@ -11,7 +11,13 @@ from datetime import timedelta
 from conductor_loop.adapters.handoff.events import Hints
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.lock import Lock
-from conductor_loop.adapters.handoff.scan import MOST_REMEMBERED, Ignored, Listing, list_folder
+from conductor_loop.adapters.handoff.scan import (
+    END_OF_TIME_NS,
+    MOST_REMEMBERED,
+    Ignored,
+    Listing,
+    list_folder,
+)
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 from conductor_loop.core.waiting import Waiting, ctime_of, name_of
@@ -153,7 +159,7 @@ class FolderWatch:
 
     async def _scan(self) -> None:
         began = self._clock.steady()
-        settled_before = int((self._clock.now() - self._settings.debounce).timestamp() * _NS)
+        settled_before = self._settled_before()
         try:
             listing = await list_folder(self._layout.handoff, settled_before)
         except OSError as error:
@@ -168,6 +174,11 @@ class FolderWatch:
         self._next_scan = max(began + self._period, self._earliest_scan)
         self._mind_silence(listing, settled_before)
         self._take_over(listing)
+
+    def _settled_before(self) -> int:
+        if self._settings.once:  # no later scan would tell what this one left out
+            return END_OF_TIME_NS
+        return int((self._clock.now() - self._settings.debounce).timestamp() * _NS)
 
     def _take_over(self, listing: Listing) -> None:
         for name, ignored in listing.ignored.items():
