@@ -154,6 +154,17 @@ class Publisher(Protocol):
         """Begin nothing of what was sent ahead: its `publish` returns Abandoned("not_run")."""
 
 
+class Signer(Protocol):
+    """Signs in the daemon's name, with the newest of its keys."""
+
+    @property
+    def kid(self) -> str:
+        """The key's name: its RFC 7638 thumbprint, SHA-256, base64url without padding."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The Ed25519 signature of the message itself (RFC 8032), 64 bytes."""
+
+
 class Projection(Protocol):
     """A view of the journal, on disk. Applying an entry twice is the same as once."""
 

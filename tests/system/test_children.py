@@ -72,8 +72,9 @@ def finished(ending: Ending) -> ChildResult:
 
 
 def spawner_of(prefix: str) -> int:
-    (pid,) = [p for p in carriers(prefix) if proc.token(p) == f"{prefix}spawner".encode()]
-    return pid
+    token = f"{prefix}spawner".encode()
+    # A child that was forked and has not called exec yet still shows the spawner's environment.
+    return min(p for p in carriers(prefix) if proc.token(p) == token)
 
 
 async def until(condition: Callable[[], bool]) -> None:
