@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +35,7 @@ from conductor_loop.core.faults import Fault
 from conductor_loop.core.identity import ulid
 from conductor_loop.core.records import Entry
 from conductor_loop.core.verdict import Service
+from conductor_loop.ports import Steps
 from tests.fakes_catalog import BEGINNING, CatalogInMemory
 
 NAME = b"intent-scale-up-001.json"
@@ -173,3 +174,13 @@ def _described(root: Path, folder: Path) -> Iterator[tuple[str, str]]:
         if stat.S_ISREG(facts.st_mode):
             text += " " + path.read_bytes().decode("utf-8", "backslashreplace")
         yield f"{root.name}/{path.relative_to(root)}", text
+
+
+def carried_out(steps: Steps) -> Sequence[tuple[str, str]]:
+    """Take a view alone to its end, each of its steps durable before the next."""
+    while True:
+        try:
+            disk.sync_each(next(steps))
+        except StopIteration as end:
+            places: Sequence[tuple[str, str]] = end.value
+            return places

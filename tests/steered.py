@@ -31,6 +31,7 @@ from conductor_loop.core.intent import Intent
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
 from conductor_loop.core.records import Entry, Summary
 from conductor_loop.core.settlement import RetryPolicy
+from conductor_loop.ports import Steps
 from tests.fakes import Claims, FakeClock, FakePublisher, FakeSource
 
 _T = TypeVar("_T")
@@ -147,8 +148,10 @@ class View:
         self._after = after
         self._world = world
 
-    def apply(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
+    def apply(self, entries: Sequence[Entry]) -> Steps:
         places: list[tuple[str, str]] = []
+        if self._after:
+            yield ()  # what would be drafted
         for entry in entries:
             if self._world.views_fail:
                 raise OSError(errno.EIO, "made up")

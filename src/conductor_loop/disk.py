@@ -102,12 +102,16 @@ def sync_file_system(handle: int) -> None:
 
 
 def sync_each(handles: Sequence[int]) -> None:
-    """Make what happened in these files and folders of one file system durable, cheapest way."""
-    if len(handles) > _FEW:
-        sync_file_system(handles[0])
-        return
-    for handle in handles:
-        sync(handle)
+    """Make what happened in these files and folders durable, the cheapest way."""
+    by_device: dict[int, list[int]] = {}
+    for handle in dict.fromkeys(handles):
+        by_device.setdefault(os.fstat(handle).st_dev, []).append(handle)
+    for same in by_device.values():
+        if len(same) > _FEW:
+            sync_file_system(same[0])
+            continue
+        for handle in same:
+            sync(handle)
 
 
 def _lost(call: str, error: OSError) -> DurabilityLost:

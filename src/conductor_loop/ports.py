@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Generator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -165,14 +165,22 @@ class Signer(Protocol):
         """The Ed25519 signature of the message itself (RFC 8032), 64 bytes."""
 
 
+Steps = Generator[Sequence[int], None, Sequence[tuple[str, str]]]
+"""Work on a view: yields open files and folders that must be durable before it goes on.
+
+They stay open until then. It returns where files of intents ended, as (intent id, place).
+"""
+
+
 class Projection(Protocol):
-    """A view of the journal, on disk. Applying an entry twice is the same as once."""
+    """A view of the journal, on disk. Applying an entry twice is the same as once.
 
-    def apply(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
-        """Bring the view in line, durably, and return where files of intents ended, if any.
+    Views advance side by side, one sync for a step of all of them. What the last one shows
+    after its first step is shown when every other view is whole and durable.
+    """
 
-        Raises OSError when the view cannot be written now.
-        """
+    def apply(self, entries: Sequence[Entry]) -> Steps:
+        """Bring the view in line. Raises OSError when it cannot be written now."""
 
 
 class Tidier(Protocol):

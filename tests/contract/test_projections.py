@@ -36,6 +36,7 @@ from tests.handoff_folder import (
     TO_BE_RETRIED,
     HandoffFolder,
     admitted,
+    carried_out,
     duplicated,
     handoff_folder,
     id_of,
@@ -85,9 +86,9 @@ def _everything(handoff: HandoffFolder) -> list[Entry]:
 
 def test_applying_twice_is_the_same_as_once(handoff: HandoffFolder, view: Projection) -> None:
     entries = _everything(handoff)
-    places = view.apply(entries)
+    places = carried_out(view.apply(entries))
     tree = handoff.tree()
-    assert view.apply(entries) == places
+    assert carried_out(view.apply(entries)) == places
     assert handoff.tree() == tree
 
 
@@ -105,10 +106,10 @@ def test_one_by_one_is_the_same_as_all_at_once(tmp_path: Path) -> None:
 def test_any_stretch_may_come_again(handoff: HandoffFolder, view: Projection) -> None:
     """A crash repeats everything since the last durable position, wherever that was."""
     entries = _everything(handoff)
-    view.apply(entries)
+    carried_out(view.apply(entries))
     tree = handoff.tree()
     for start in range(len(entries)):
-        view.apply(entries[start : start + 7])
+        carried_out(view.apply(entries[start : start + 7]))
         assert handoff.tree() == tree, f"changed by entries {start} to {start + 7} again"
 
 
@@ -117,18 +118,18 @@ def test_what_is_not_final_changes_nothing(handoff: HandoffFolder, view: Project
     for event in (Paused("alice"), Resumed("alice"), BreakerClosed(RUN.duration)):
         entries.append(handoff.catalog.record(None, event))
     before = handoff.tree()
-    assert list(view.apply(entries)) == []
+    assert list(carried_out(view.apply(entries))) == []
     assert handoff.tree() == before
 
 
 def test_nothing_to_apply_is_fine(view: Projection) -> None:
-    assert list(view.apply([])) == []
+    assert list(carried_out(view.apply([]))) == []
 
 
 def test_no_descriptor_is_left_open(handoff: HandoffFolder, view: Projection) -> None:
-    view.apply(_everything(handoff))
+    carried_out(view.apply(_everything(handoff)))
     before = len(os.listdir("/dev/fd"))
-    view.apply(_everything_else(handoff))
+    carried_out(view.apply(_everything_else(handoff)))
     assert len(os.listdir("/dev/fd")) == before
 
 
@@ -139,13 +140,13 @@ def test_a_folder_deleted_under_it_is_an_error_that_may_pass(
     for folder in ("failed", "status/history", "status"):
         (handoff.path / folder).rmdir()
     with pytest.raises(OSError, match="deleted under") as raised:
-        view.apply(entries)
+        carried_out(view.apply(entries))
     assert raised.value.errno == errno.ESTALE
     assert raised.value.errno in PASSING_ERRORS
 
 
 def test_filing_tells_the_place_of_every_final_intent(handoff: HandoffFolder) -> None:
-    places = dict(_filing(handoff).apply(_everything(handoff)))
+    places = dict(carried_out(_filing(handoff).apply(_everything(handoff))))
     assert places == {
         id_of(1): Place.PROCESSED,
         id_of(2): Place.FAILED,
@@ -172,5 +173,5 @@ def _everything_else(handoff: HandoffFolder) -> Sequence[Entry]:
 def _apply_in_steps(view: Projection, entries: list[Entry], step: int) -> list[tuple[str, str]]:
     places: list[tuple[str, str]] = []
     for start in range(0, len(entries), step):
-        places += view.apply(entries[start : start + step])
+        places += carried_out(view.apply(entries[start : start + step]))
     return places

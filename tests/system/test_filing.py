@@ -30,6 +30,7 @@ from tests.handoff_folder import (
     TIMED_OUT,
     HandoffFolder,
     admitted,
+    carried_out,
     duplicated,
     handoff_folder,
     id_of,
@@ -65,7 +66,9 @@ def _is_other_file_system(one: Path, other: Path) -> bool:
 
 def _apply(handoff: HandoffFolder, entries: list[Entry]) -> dict[str, str]:
     return dict(
-        Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
+        carried_out(
+            Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
+        )
     )
 
 
@@ -224,8 +227,8 @@ def test_a_claim_that_somebody_removed_is_told_once(
     entries = handoff.run(1, ending)
     shutil.rmtree(handoff.private / "claimed" / id_of(1))
     filing = Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0))
-    assert dict(filing.apply(entries)) == {id_of(1): Place.NOWHERE}
-    assert dict(filing.apply(entries)) == {id_of(1): Place.NOWHERE}
+    assert dict(carried_out(filing.apply(entries))) == {id_of(1): Place.NOWHERE}
+    assert dict(carried_out(filing.apply(entries))) == {id_of(1): Place.NOWHERE}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert handoff.names("processed") == handoff.names("failed") == set()
 

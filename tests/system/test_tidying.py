@@ -26,6 +26,7 @@ from tests.handoff_folder import (
     TIMED_OUT,
     HandoffFolder,
     admitted,
+    carried_out,
     duplicated,
     handoff_folder,
     id_of,
@@ -46,9 +47,11 @@ def handoff(tmp_path: Path) -> Iterator[HandoffFolder]:
 
 def _apply(handoff: HandoffFolder, entries: Sequence[Entry]) -> None:
     handoff.catalog.note_filed(
-        Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
+        carried_out(
+            Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
+        )
     )
-    Verdicts(handoff.folders, handoff.catalog, ABOUT).apply(entries)
+    carried_out(Verdicts(handoff.folders, handoff.catalog, ABOUT).apply(entries))
 
 
 def _remove(handoff: HandoffFolder, *numbers: int) -> list[str]:

@@ -26,6 +26,7 @@ from tests.handoff_folder import (
     RUN,
     HandoffFolder,
     admitted,
+    carried_out,
     duplicated,
     handoff_folder,
     id_of,
@@ -43,7 +44,7 @@ def handoff(tmp_path: Path) -> Iterator[HandoffFolder]:
 
 
 def _apply(handoff: HandoffFolder, entries: list[Entry]) -> None:
-    assert list(Verdicts(handoff.folders, handoff.catalog, ABOUT).apply(entries)) == []
+    assert list(carried_out(Verdicts(handoff.folders, handoff.catalog, ABOUT).apply(entries))) == []
 
 
 def _verdict(handoff: HandoffFolder, name: str = STATUS) -> dict[str, object]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 
 from conductor_loop import disk
 from conductor_loop.core.faults import DurabilityLost
 from conductor_loop.core.records import Entry
-from conductor_loop.ports import Clock, Feed, Listener, Projection
+from conductor_loop.ports import Clock, Feed, Listener, Projection, Steps
 
 _log = logging.getLogger("conductor_loop.relay")
 _BATCH = 256
@@ -84,7 +86,7 @@ class Relay:
     async def _apply(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
         """Apply a batch; one that cannot be taken is tried entry by entry."""
         try:
-            return self._project(entries)
+            return await self._project(entries)
         except OSError as error:
             _log.warning("views cannot be written: %s; trying again", error.strerror)
         places: list[tuple[str, str]] = []
@@ -98,7 +100,7 @@ class Relay:
         tries, pause = 0, _FIRST_PAUSE_SECONDS
         while True:
             try:
-                places = self._project([entry])
+                places = await self._project([entry])
             except OSError as error:
                 self.stalled_by = error
                 passing = error.errno in disk.PASSING_ERRORS
@@ -114,10 +116,23 @@ class Relay:
                 self.stalled_by = None
                 return places
 
-    def _project(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    async def _project(self, entries: Sequence[Entry]) -> list[tuple[str, str]]:
+        """Take every view through its steps; one sync off the loop ends a step of all."""
         places: list[tuple[str, str]] = []
-        for projection in self._projections:
-            places += projection.apply(entries)
+        with contextlib.ExitStack() as unfinished:
+            views = [view.apply(entries) for view in self._projections]
+            for view in views:
+                unfinished.callback(view.close)
+            while views:
+                to_sync: list[int] = []
+                for view in _in_turn(views):
+                    try:
+                        to_sync += next(view)
+                    except StopIteration as end:
+                        views.remove(view)
+                        places += end.value
+                if to_sync:
+                    await asyncio.to_thread(disk.sync_each, to_sync)
         return places
 
     async def _park(self, entry: Entry, error: OSError) -> None:
@@ -132,7 +147,7 @@ class Relay:
     async def _retry_parked(self) -> None:
         for entry, _ in self._feed.parked():
             try:
-                places = self._project([entry])
+                places = await self._project([entry])
             except DurabilityLost:
                 raise
             except OSError as error:
@@ -140,3 +155,9 @@ class Relay:
                 _log.error("entry %d is still set aside: %s", entry.seq, error)
             else:
                 await self._feed.unpark(entry.seq, filed=places)
+
+
+def _in_turn(views: Sequence[Steps]) -> Sequence[Steps]:
+    """Who takes the next step: the last view begins with the others and then waits for them."""
+    has_begun = inspect.getgeneratorstate(views[-1]) is not inspect.GEN_CREATED
+    return views[:-1] if has_begun and len(views) > 1 else tuple(views)

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from conductor_loop import disk
@@ -15,6 +15,7 @@ from conductor_loop.core.events import Duplicated, Published, Quarantined, Recei
 from conductor_loop.core.naming import error_log_name
 from conductor_loop.core.places import Place, filed_name
 from conductor_loop.core.records import Entry
+from conductor_loop.ports import Steps
 from conductor_loop.projections.crossing import bring_over
 from conductor_loop.projections.folders import (
     ERROR_LOG_HEAD,
@@ -72,20 +73,20 @@ class Filing:
         self._spares = spares
         self._missed: set[str] = set()
 
-    def apply(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
+    def apply(self, entries: Sequence[Entry]) -> Steps:
         """See `ports.Projection`. Entries that are not final mean nothing here."""
         final = [entry for entry in entries if isinstance(entry.event, _Filed)]
         places: list[tuple[str, str]] = []
         for start in range(0, len(final), _AT_ONCE):
-            places += self._file(final[start : start + _AT_ONCE])
+            places += yield from self._file(final[start : start + _AT_ONCE])
         return places
 
-    def _file(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
+    def _file(self, entries: Sequence[Entry]) -> Steps:
         batch = _Batch(self._folders, self._spares)
         with vanishing(self._folders.processed, self._folders.failed, self._folders.quarantine):
-            batch.write_logs(entries)
+            yield from batch.write_logs(entries)
             places = [batch.file(entry) for entry in entries]
-        batch.sync()
+        yield tuple(batch.touched)
         for entry, place in zip(entries, places, strict=True):
             if place is Place.NOWHERE and entry.retry_of is None:
                 self._report_missing(entry)
@@ -111,9 +112,10 @@ class _Batch:
         self._processed = folders.processed
         self._failed = folders.failed
         self._quarantine = folders.quarantine
-        self._touched: set[int] = set()
+        self.touched: set[int] = set()
+        """Folders in which something was moved."""
 
-    def write_logs(self, entries: Sequence[Entry]) -> None:
+    def write_logs(self, entries: Sequence[Entry]) -> Generator[Sequence[int], None, None]:
         """Write the error logs under hidden names, durable before they get their own."""
         handles: list[int] = []
         try:
@@ -122,7 +124,8 @@ class _Batch:
                 if claim and isinstance(entry.event, Failing):
                     text = compose_error_log(entry).encode()
                     handles.append(write_hidden(self._failed, claim.log, text))
-            disk.sync_each(handles)
+            if handles:
+                yield handles
         finally:
             for handle in handles:
                 os.close(handle)
@@ -132,7 +135,7 @@ class _Batch:
         claim = _claim_of(entry)
         if claim is None:
             return Place.NOWHERE
-        self._touched.add(self._claimed)
+        self.touched.add(self._claimed)
         if isinstance(entry.event, Quarantined):
             return self._set_aside(claim)
         if isinstance(entry.event, Failing):
@@ -142,13 +145,8 @@ class _Batch:
         self._spares.give(claim.intent_id)
         return place
 
-    def sync(self) -> None:
-        """Make every move durable. Raises DurabilityLost."""
-        for handle in self._touched:  # one by one: they may be on different file systems
-            disk.sync(handle)
-
     def _file_processed(self, claim: _Claim) -> Place:
-        self._touched.add(self._processed)
+        self.touched.add(self._processed)
         for place in (Place.PROCESSED, Place.PROCESSED_ID):
             try:
                 self._move(claim, self._processed, claim.name_at(place))
@@ -170,7 +168,7 @@ class _Batch:
         return Place.NOWHERE
 
     def _file_failed(self, claim: _Claim) -> Place:
-        self._touched.add(self._failed)
+        self.touched.add(self._failed)
         if not exists(self._claimed, claim.path) and not exists(self._failed, claim.arrived):
             return self._find_failed(claim)
         for place in (Place.FAILED, Place.FAILED_ID):
@@ -216,7 +214,7 @@ class _Batch:
 
     def _set_aside(self, claim: _Claim) -> Place:
         """Move the claim's folder whole: what is in it is never touched."""
-        self._touched.add(self._quarantine)
+        self.touched.add(self._quarantine)
         folder = claim.intent_id.encode()
         try:
             # Onto anything but an empty folder this fails (rename(2)), so nothing is replaced.

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import count
 from typing import Protocol
 
 import msgspec
 
-from conductor_loop import disk
 from conductor_loop.core.events import Admitted, Quarantined, Rejected
 from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.naming import shown, verdict_name
 from conductor_loop.core.records import Entry
 from conductor_loop.core.verdict import Ended, Service, build_verdict, encode_verdict
+from conductor_loop.ports import Steps
 from conductor_loop.projections.folders import (
     Folders,
     exists,
@@ -63,12 +63,12 @@ class Verdicts:
         self._catalog = catalog
         self._about = about
 
-    def apply(self, entries: Sequence[Entry]) -> Sequence[tuple[str, str]]:
+    def apply(self, entries: Sequence[Entry]) -> Steps:
         """See `ports.Projection`. Returns no places: filing has told them."""
         for start in range(0, len(entries), _AT_ONCE):
             batch = _Batch(self._folders, self._catalog)
             with vanishing(self._folders.status, self._folders.history):
-                batch.publish(entries[start : start + _AT_ONCE], self._about)
+                yield from batch.publish(entries[start : start + _AT_ONCE], self._about)
         return ()
 
 
@@ -98,7 +98,9 @@ class _Batch:
         self._catalog = catalog
         self._touched: set[int] = set()
 
-    def publish(self, entries: Sequence[Entry], about: Service) -> None:
+    def publish(
+        self, entries: Sequence[Entry], about: Service
+    ) -> Generator[Sequence[int], None, None]:
         """Clear the way for names that come again, then show every verdict whole."""
         drafts: list[Entry] = []
         handles: list[int] = []
@@ -110,13 +112,14 @@ class _Batch:
                 if data is not None:
                     handles.append(write_hidden(self._status, _hidden(entry), data))
                     drafts.append(entry)
-            disk.sync_each(handles)
+            if handles:
+                yield handles
         finally:
             for handle in handles:
                 os.close(handle)
         for entry in drafts:
             self._show(entry)
-        disk.sync_each(list(self._touched))
+        yield tuple(self._touched)
 
     def _compose(self, entry: Entry, about: Service) -> bytes | None:
         if not isinstance(entry.event, Ended):
