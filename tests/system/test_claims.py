@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.handoff.claims import Claims
+from conductor_loop.adapters.handoff.claims import Claims, _read_regular
 from conductor_loop.adapters.handoff.layout import Layout, open_layout
 from conductor_loop.core.arrival import Content, NotReadable, Special
 from conductor_loop.spare_folders import SpareFolders
@@ -106,6 +106,21 @@ def test_a_folder_swapped_in_at_the_last_moment_is_set_aside(
     arrival = claims.read(claim)
     assert arrival is not None
     assert arrival.content == Special("folder")
+
+
+def test_what_was_opened_is_looked_at_again_before_it_is_read(
+    tmp_path: Path, claims: Claims
+) -> None:
+    (tmp_path / "intent-a.json").write_bytes(b"{}")
+    claim = claims.claim(b"intent-a.json")
+    assert claim is not None
+    os.mkfifo(tmp_path / "fifo")
+    handle = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        arrival = _read_regular(claim, handle, 1_000)
+    finally:
+        os.close(handle)
+    assert arrival.content == Special("FIFO")
 
 
 def test_a_claim_that_somebody_removed_is_no_arrival(

@@ -154,6 +154,43 @@ def test_a_system_namespace_is_refused_unless_allowed(site: Site) -> None:
     assert site.once("-allow-system-namespaces").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "namespace", "code"),
+    [
+        (("-allow-namespaces", "oran-*"), "oran-sim", None),
+        (("-allow-namespaces", "oran-*"), "edge", "namespace_not_allowed"),
+        (("-deny-namespaces", "oran-sim"), "oran-sim", "namespace_denied"),
+        (
+            ("-allow-namespaces", "oran-*", "-deny-namespaces", "oran-sim"),
+            "oran-sim",
+            "namespace_denied",
+        ),
+        (("-allow-namespaces", "*"), "kube-system", "system_namespace"),
+    ],
+)
+def test_the_operators_lists_decide_which_namespaces_are_accepted(
+    site: Site, flags: tuple[str, ...], namespace: str, code: str | None
+) -> None:
+    site.hand_over_all({"intent-a.json": intent(namespace=namespace)})
+    assert site.once(*flags).returncode == (0 if code is None else 8)
+    error = site.verdict("intent-a.json").get("error") or {}
+    assert error.get("code") == code
+    validated = site.command("validate", "-", *flags, stdin=intent(namespace=namespace))
+    assert (code or "") in validated.stdout
+
+
+def test_no_producer_gets_a_higher_priority_than_the_operator_allows(site: Site) -> None:
+    site.hand_over_all(
+        {
+            "intent-high.json": intent("high", priority="critical"),
+            "intent-low.json": intent("low", priority=2),
+        }
+    )
+    assert site.once("-max-priority", "5").returncode == 0
+    listed = {each["intent_file"]: each["priority"] for each in site.asked("list")}
+    assert listed == {"intent-high.json": 5, "intent-low.json": 2}
+
+
 def test_a_file_over_the_size_limit_is_rejected_unread(site: Site) -> None:
     site.environment["CONDUCTOR_MAX_FILE_SIZE"] = "1KiB"
     site.hand_over_all({"intent-a.json": intent(description="x" * 1020)})

@@ -15,6 +15,14 @@ from conductor_loop.settings.spelling import did_you_mean
 
 EVERYWHERE = ("handoff", "state-dir", "config")
 """The settings that every command takes."""
+OF_INTENTS = (
+    "schema",
+    "max-file-size",
+    "allow-system-namespaces",
+    "allow-namespaces",
+    "deny-namespaces",
+)
+"""The settings that decide whether an intent is accepted."""
 _DESTINATION = "setting:"
 _HELP = ("h", "help")
 

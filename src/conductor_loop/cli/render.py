@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from conductor_loop.cli.checking import judge, print_faults
-from conductor_loop.cli.flags import add_settings
+from conductor_loop.cli.flags import OF_INTENTS, add_settings
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.faults import Fault, UsageError
 from conductor_loop.core.legible import legible_block
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="an intent; - is standard input")
     parser.add_argument("--diff", action="store_true", help="compare with what is in -out")
     parser.add_argument("--json", action="store_true", help="print the files as JSON")
-    add_settings(parser, "mode", "out", "schema", "max-file-size", "allow-system-namespaces")
+    add_settings(parser, "mode", "out", *OF_INTENTS)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from conductor_loop.adapters.handoff.handover import hand_over, open_handoff
 from conductor_loop.cli.checking import STDIN, Judged, fault_fields, judge, print_faults
-from conductor_loop.cli.flags import add_settings
+from conductor_loop.cli.flags import OF_INTENTS, add_settings
 from conductor_loop.cli.following import Follower, Submission
 from conductor_loop.cli.terminal import print_error, print_json, print_line, print_warning
 from conductor_loop.core.durations import parse_duration
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait-timeout", type=_duration, metavar="DURATION", help="with --wait: give up after this"
     )
     parser.add_argument("--json", action="store_true", help="print what came of it as JSON")
-    add_settings(parser, "schema", "max-file-size", "allow-system-namespaces")
+    add_settings(parser, *OF_INTENTS)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

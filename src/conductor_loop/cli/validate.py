@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from conductor_loop.cli.checking import Judged, fault_fields, judge, print_faults
-from conductor_loop.cli.flags import add_settings
+from conductor_loop.cli.flags import OF_INTENTS, add_settings
 from conductor_loop.cli.terminal import print_json, print_line, print_raised, print_warning
 from conductor_loop.core.faults import UsageError
 from conductor_loop.settings import Settings
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Files, and the settings that the rules follow from."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="an intent; - is standard input")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    add_settings(parser, "schema", "max-file-size", "allow-system-namespaces")
+    add_settings(parser, *OF_INTENTS)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -28,6 +28,7 @@ from conductor_loop.core.contract import (
 from conductor_loop.core.durations import parse_duration
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import (
+    HIGHEST_PRIORITY,
     NAMED_PRIORITIES,
     NORMAL_PRIORITY,
     Constraints,
@@ -36,6 +37,7 @@ from conductor_loop.core.intent import (
     NephioContext,
     Target,
 )
+from conductor_loop.core.namespaces import EVERY_NAMESPACE, NamespacePolicy
 from conductor_loop.core.quoting import pointer_to, quoted
 from conductor_loop.core.strict_json import parse_strict
 
@@ -51,6 +53,9 @@ class IntakeRules:
 
     check_schema: Callable[[object], Sequence[Fault]]
     allow_system_namespaces: frozenset[str] = frozenset()
+    namespaces: NamespacePolicy = EVERY_NAMESPACE
+    max_priority: int = HIGHEST_PRIORITY
+    """What an intent asks for beyond it counts as this: producers declare it of themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def read_intent(body: bytes, rules: IntakeRules) -> Intent | Unreadable:
     faults = _faults(document, rules)
     if faults:
         return Unreadable(_bounded(faults), *legible_target(document))
-    return _intent(document)
+    return _intent(document, rules)
 
 
 def legible_target(document: object) -> tuple[str, str, str]:
@@ -113,7 +118,7 @@ def _faults(document: Members, rules: IntakeRules) -> list[Fault]:
     spoken_for = _places(found)
     found += [f for f in _contract_faults(document) if f.pointer not in spoken_for]
     found += _bound_faults(document)
-    found += _system_faults(document, rules)
+    found += _namespace_faults(document, rules)
     return found
 
 
@@ -188,17 +193,20 @@ def _out_of_bounds(constraint: str, message: str) -> Fault:
     )
 
 
-def _system_faults(document: Members, rules: IntakeRules) -> Iterator[Fault]:
+def _namespace_faults(document: Members, rules: IntakeRules) -> Iterator[Fault]:
     namespace = document.get("namespace")
-    if not is_label(namespace) or namespace not in SYSTEM_NAMESPACES:
+    if not is_label(namespace):
         return
-    if namespace not in rules.allow_system_namespaces:
+    if namespace in SYSTEM_NAMESPACES and namespace not in rules.allow_system_namespaces:
         yield Fault(
             "system_namespace",
             f"{quoted(namespace)} belongs to Kubernetes itself and is refused",
             "name another namespace, or allow this one with -allow-system-namespaces",
             "/namespace",
         )
+    fault = rules.namespaces.fault(namespace)
+    if fault is not None:
+        yield fault
 
 
 class _Document(msgspec.Struct):
@@ -219,14 +227,15 @@ class _Document(msgspec.Struct):
     metadata: dict[str, object] = {}
 
 
-def _intent(document: Members) -> Intent:
+def _intent(document: Members, rules: IntakeRules) -> Intent:
     read = msgspec.convert(document, _Document)
-    priority = read.priority
+    asked = read.priority
+    priority = NAMED_PRIORITIES[asked] if isinstance(asked, str) else asked
     return Intent(
         intent_type=read.intent_type,
         target=Target(read.namespace, read.target),
         replicas=read.replicas,
-        priority=NAMED_PRIORITIES[priority] if isinstance(priority, str) else priority,
+        priority=min(priority, rules.max_priority),
         timeout=parse_duration(read.timeout) if read.timeout is not None else None,
         reason=read.reason,
         source=read.source,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conductor_loop.adapters.schema import compile_schema, load_schema
 from conductor_loop.core.contract import SYSTEM_NAMESPACES
+from conductor_loop.core.namespaces import NamespacePolicy
 from conductor_loop.core.reading import IntakeRules
 from conductor_loop.settings.model import Settings
 
@@ -12,4 +13,5 @@ def intake_rules(settings: Settings) -> IntakeRules:
     """Compile the schema, built in or the operator's. Raises CannotStart when it is not usable."""
     schema = load_schema(None if settings.schema is None else str(settings.schema))
     allowed = SYSTEM_NAMESPACES if settings.allow_system_namespaces else frozenset[str]()
-    return IntakeRules(compile_schema(schema), allowed)
+    namespaces = NamespacePolicy(settings.allow_namespaces, settings.deny_namespaces)
+    return IntakeRules(compile_schema(schema), allowed, namespaces, settings.max_priority)

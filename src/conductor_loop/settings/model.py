@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from conductor_loop.core.intent import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from conductor_loop.core.packages import Mode
 from conductor_loop.settings import readers
 from conductor_loop.settings.readers import Reader
@@ -77,7 +78,7 @@ def _setting(reader: Reader[T], default: str, group: str, purpose: str, **more: 
 
 
 _OFF = ("0", "off", "")
-_FOLDERS, _PORCH, _RUNNING = "folders", "porch", "running"
+_FOLDERS, _PORCH, _RUNNING, _INTAKE = "folders", "porch", "running", "intake"
 _ATTEMPTS, _ORDER, _KEEPING, _LOGS = "attempts", "waiting", "housekeeping", "logs"
 
 
@@ -184,14 +185,34 @@ class Settings:
     max_file_size: int = _setting(
         readers.size(1, MOST_BYTES),
         "10MiB",
-        _RUNNING,
+        _INTAKE,
         "a larger file is rejected without being read",
+    )
+    max_priority: int = _setting(
+        readers.number(LOWEST_PRIORITY, HIGHEST_PRIORITY),
+        str(HIGHEST_PRIORITY),
+        _INTAKE,
+        "an intent that asks for a higher priority gets this one",
     )
     allow_system_namespaces: bool = _setting(
         readers.switch(),
         "false",
-        _RUNNING,
+        _INTAKE,
         "accept intents for kube-system, kube-public and kube-node-lease",
+    )
+    allow_namespaces: tuple[str, ...] = _setting(
+        readers.namespaces(),
+        "",
+        _INTAKE,
+        "accept intents for these namespaces only: names, or beginnings with * behind them",
+        shown_default="all",
+    )
+    deny_namespaces: tuple[str, ...] = _setting(
+        readers.namespaces(),
+        "",
+        _INTAKE,
+        "reject intents for these namespaces, also for allowed ones",
+        shown_default="none",
     )
     child_env: tuple[str, ...] = _setting(
         readers.names(),

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from conductor_loop.core.contract import is_label
 from conductor_loop.core.durations import format_duration, parse_duration
 from conductor_loop.settings.spelling import did_you_mean
 
@@ -161,6 +162,27 @@ def names() -> Reader[tuple[str, ...]]:
         return tuple(dict.fromkeys(parts))
 
     return Reader("NAME,NAME", read, ",".join, in_toml=(list,))
+
+
+def namespaces() -> Reader[tuple[str, ...]]:
+    """Kubernetes namespaces, separated by commas; one that ends in * stands for all like it."""
+
+    def read(given: str) -> tuple[str, ...]:
+        parts = tuple(part.strip() for part in given.split(",") if part.strip())
+        for part in parts:
+            if not _is_namespace_pattern(part):
+                raise Unreadable(
+                    f"{part!r} is neither a namespace nor the beginning of one with * behind it",
+                    "write e.g. oran-sim,edge-*: lower-case letters, digits and '-'",
+                )
+        return tuple(dict.fromkeys(parts))
+
+    return Reader("NAME,PREFIX*", read, ",".join, in_toml=(list,))
+
+
+def _is_namespace_pattern(part: str) -> bool:
+    # What begins a label becomes one with a letter behind it.
+    return is_label(part[:-1] + "x" if part.endswith("*") else part)
 
 
 def unless(words: tuple[str, ...], reader: Reader[T]) -> Reader[T | None]:

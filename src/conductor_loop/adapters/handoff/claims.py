@@ -197,6 +197,9 @@ def _not_readable(claim: Claim, status: os.stat_result) -> Arrival:
 
 def _read_regular(claim: Claim, handle: int, max_bytes: int) -> Arrival:
     status = os.fstat(handle)
+    # Only this look is at what will be read; a reader of the name's could have been deceived.
+    if not stat.S_ISREG(status.st_mode):
+        return _special(claim, status, _SPECIAL[stat.S_IFMT(status.st_mode)])
     owner = _user_name(status.st_uid)
     unread = Receipt(claim.name, claim.at, size=status.st_size, submitted_by=owner)
     if status.st_nlink > 1:
