@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from conductor_loop.core.events import Failure, Output, Receipt
 from conductor_loop.core.intent import Target
 from conductor_loop.core.naming import shown
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """The bytes, read once. From here on they are the intent, whatever happens to the file."""
 
     body: bytes
@@ -45,8 +46,7 @@ class Special:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """One claimed file under its id."""
 
     intent_id: str
@@ -54,8 +54,7 @@ class Arrival:
     content: Content | TooLarge | HardLinked | NotReadable | Special
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(msgspec.Struct, frozen=True):
     """One attempt that is durably started and may run now. It ends with this daemon."""
 
     intent_id: str
@@ -77,8 +76,7 @@ class Lease:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """The publisher did what was asked; its output still has to be synced."""
 
     worker: int
@@ -91,8 +89,7 @@ class Delivered:
     """SHA-256, in hex, of the program that ran; empty for none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(msgspec.Struct, frozen=True):
     """The publisher could not, or ran out of time; expected, so a value."""
 
     worker: int
@@ -103,8 +100,7 @@ class Undelivered:
     """As in `Delivered`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoned:
+class Abandoned(msgspec.Struct, frozen=True):
     """Stopped by us, or vanished with its supervisor; it says nothing of the intent."""
 
     cause: str

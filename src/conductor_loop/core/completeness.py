@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
+import msgspec
+
 _NANOSECONDS = 1_000_000_000
 # An open writer is looked for again and again; without a debounce that would never rest.
 _SHORTEST_WAIT_FOR_WRITER = 0.05
@@ -20,8 +22,7 @@ class Kind(Enum):
     FOLDER = "folder"
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True):
     """One look at a file whose name says that it is handed over."""
 
     name: bytes

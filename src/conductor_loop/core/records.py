@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from conductor_loop.core.events import Admitted, Event, Receipt
 from conductor_loop.core.intent import Target
 from conductor_loop.core.naming import shown
 from conductor_loop.core.states import State
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One thing to journal: an event, and the bytes that came with an admitted intent."""
 
     intent_id: str | None
@@ -21,8 +22,7 @@ class Record:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One journalled event, with the facts of its intent that every view needs."""
 
     seq: int
@@ -45,8 +45,7 @@ class Entry:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
+class Unfinished(msgspec.Struct, frozen=True):
     """What must be known of an intent to put it in order; its bytes stay in the journal."""
 
     intent_id: str
@@ -68,8 +67,7 @@ class Unfinished:
     correlation_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """The newest admitted intent of a target, as `admit` needs it."""
 
     intent_id: str

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from conductor_loop.core.arrival import Abandoned, Delivered, Outcome, Undelivered
 from conductor_loop.core.events import (
     Failed,
@@ -32,8 +34,7 @@ class RetryPolicy:
     """How many deaths of the daemon during its attempts an intent survives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(msgspec.Struct, frozen=True):
     """What stands against an intent before this outcome."""
 
     attempt: int

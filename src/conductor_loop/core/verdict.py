@@ -96,7 +96,7 @@ def build_verdict(history: Sequence[Entry], about: Service) -> Document | None:
         **_surroundings(ending.run),
         **ending.result,
     }
-    return {key: _cleaned(value) for key, value in document.items()}
+    return _all_cleaned(document)
 
 
 def encode_verdict(document: Mapping[str, JsonValue]) -> bytes:
@@ -304,9 +304,19 @@ def _present(fields: Document) -> Document:
     return {key: value for key, value in fields.items() if value is not None and value != ""}
 
 
-def _cleaned(value: JsonValue) -> JsonValue:
+def _all_cleaned(document: Document) -> Document:
     # One place for all fields, so that none is forgotten: canonical JSON as jq and as RFC 8785
     # have it differ in U+007F, and a lone surrogate is no JSON at all.
+    try:
+        data = msgspec.json.encode(document)
+        if data.isascii() and b"\\" not in data and b"\x7f" not in data:
+            return document  # nearly every verdict, told in one look instead of one for each field
+    except UnicodeEncodeError:  # a lone surrogate
+        pass
+    return {key: _cleaned(value) for key, value in document.items()}
+
+
+def _cleaned(value: JsonValue) -> JsonValue:
     if isinstance(value, str):
         return legible_line(value)
     if isinstance(value, dict):

@@ -7,8 +7,10 @@ import os
 import stat
 from collections import deque
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from conductor_loop import disk
 from conductor_loop.adapters.handoff.claims import Claim, Claims

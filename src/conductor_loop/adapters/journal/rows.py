@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import apsw
+import msgspec
+from msgspec.structs import replace
 
 from conductor_loop.adapters.journal.database import to_microseconds
 from conductor_loop.core.events import (
@@ -43,8 +45,7 @@ _LIVE = """
 SELECT id, seq, state, runs, failures, crashes FROM intents WHERE final_at IS NULL ORDER BY seq"""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveIntent:
+class LiveIntent(msgspec.Struct, frozen=True):
     """What the writer must know of an unfinished intent to evolve it without reading."""
 
     seq: int

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from conductor_loop.adapters.porch.orphans import end_orphans
 from conductor_loop.adapters.porch.runs import message
 from conductor_loop.adapters.porch.spawner_link import SpawnerLink
@@ -27,8 +29,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class ChildRequest:
+class ChildRequest(msgspec.Struct, frozen=True):
     """One run: `argv[0]` is an absolute path, `environment` all of it as `NAME=VALUE`.
 
     No two unfinished runs share a key.
@@ -43,8 +44,7 @@ class ChildRequest:
     grace: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class ChildResult:
+class ChildResult(msgspec.Struct, frozen=True):
     """A run that came to its end. Either `exit_code` or `signal` is None."""
 
     worker: int

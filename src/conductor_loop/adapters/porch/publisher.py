@@ -10,9 +10,11 @@ import os
 import stat
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from conductor_loop import disk
 from conductor_loop.adapters.porch.children import (
