@@ -49,7 +49,7 @@ from conductor_loop.core.original_state import (
     file_name,
     read_original_state,
 )
-from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
+from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent, reread_intent
 from conductor_loop.core.settlement import RetryPolicy
 from conductor_loop.core.verdict import Service
 from conductor_loop.ports import Listener, Publisher
@@ -109,9 +109,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         for note in layout.notes:
             _log.warning(note)
         lock = open_things.enter_context(hold_lock(layout, clock.now()))
-        publisher = await open_things.enter_async_context(
-            _publisher(settings, layout, clock, rules)
-        )
+        publisher = await open_things.enter_async_context(_publisher(settings, layout, clock))
         journal = open_journal(Path(layout.state_path), clock)
         open_things.push_async_callback(journal.close)
         await _import_original(settings.handoff / ORIGINAL_STATE, journal)
@@ -210,14 +208,14 @@ def _require_porch(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _publisher(
-    settings: Settings, layout: Layout, clock: SystemClock, rules: IntakeRules
+    settings: Settings, layout: Layout, clock: SystemClock
 ) -> AsyncIterator[Publisher]:
     if settings.porch == BUILTIN:
         from conductor_loop.adapters.builtin.package_folder import PackageFolder
         from conductor_loop.adapters.builtin.publisher import BuiltinPublisher
 
         with contextlib.closing(PackageFolder.open(settings.out, layout.state_path)) as folder:
-            yield BuiltinPublisher(_reader(rules), folder, settings.mode, clock)
+            yield BuiltinPublisher(reread_intent, folder, settings.mode, clock)
         return
     from conductor_loop.adapters.porch.publisher import open_porch
 

@@ -14,8 +14,15 @@ from hypothesis import strategies as st
 
 from conductor_loop.adapters.schema import compile_schema, load_schema
 from conductor_loop.core.contract import SYSTEM_NAMESPACES
+from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Constraints, Intent, IntentType, NephioContext, Target
-from conductor_loop.core.reading import IntakeRules, Unreadable, legible_target, read_intent
+from conductor_loop.core.reading import (
+    IntakeRules,
+    Unreadable,
+    legible_target,
+    read_intent,
+    reread_intent,
+)
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "handoff"
 SEED = {
@@ -444,3 +451,25 @@ def test_any_bytes_are_an_intent_or_at_least_one_fault(body: bytes) -> None:
             assert all(f.pointer == "" or f.pointer.startswith("/") for f in reading.faults)
         else:
             assert isinstance(reading, Intent)
+
+
+# Read again to be published.
+
+
+def test_what_was_admitted_is_read_again_as_it_was() -> None:
+    body = with_changes(constraints={"max_replicas": 5}, priority="high", metadata={"a": 1})
+    assert reread_intent(body) == intent_of(body)
+
+
+def test_rules_that_came_later_do_not_judge_what_was_admitted() -> None:
+    body = with_changes(namespace="kube-system", constraints={"max_replicas": 1})
+    read = reread_intent(body)
+    assert isinstance(read, Intent)
+    assert read.target.namespace == "kube-system"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"target": 1}', with_changes(timeout="soon")]
+)
+def test_bytes_that_are_no_intent_are_a_fault_when_read_again(body: bytes) -> None:
+    assert isinstance(reread_intent(body), Fault)

@@ -80,7 +80,18 @@ def read_intent(body: bytes, rules: IntakeRules) -> Intent | Unreadable:
     faults = _faults(document, rules)
     if faults:
         return Unreadable(_bounded(faults), *legible_target(document))
-    return _intent(document, rules)
+    return _intent(document, rules.max_priority)
+
+
+def reread_intent(body: bytes) -> Intent | Fault:
+    """Read what was admitted before, without judging it again: rules may have changed since."""
+    document = parse_strict(body)
+    if isinstance(document, Fault):
+        return document
+    try:
+        return _intent(document, HIGHEST_PRIORITY)
+    except (msgspec.ValidationError, KeyError, ValueError) as error:
+        return Fault("intent_unreadable", f"the admitted intent cannot be read: {error}")
 
 
 def legible_target(document: object) -> tuple[str, str, str]:
@@ -227,7 +238,7 @@ class _Document(msgspec.Struct):
     metadata: dict[str, object] = {}
 
 
-def _intent(document: Members, rules: IntakeRules) -> Intent:
+def _intent(document: object, max_priority: int) -> Intent:
     read = msgspec.convert(document, _Document)
     asked = read.priority
     priority = NAMED_PRIORITIES[asked] if isinstance(asked, str) else asked
@@ -235,7 +246,7 @@ def _intent(document: Members, rules: IntakeRules) -> Intent:
         intent_type=read.intent_type,
         target=Target(read.namespace, read.target),
         replicas=read.replicas,
-        priority=min(priority, rules.max_priority),
+        priority=min(priority, max_priority),
         timeout=parse_duration(read.timeout) if read.timeout is not None else None,
         reason=read.reason,
         source=read.source,
