@@ -27,6 +27,7 @@ from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.handoff.watch import FolderSettings
 from conductor_loop.adapters.journal.database import to_microseconds
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
+from conductor_loop.adapters.keys.store import Keys, open_keys
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.control import Control, parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts, Policies
@@ -113,6 +114,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         journal = open_journal(Path(layout.state_path), clock)
         open_things.push_async_callback(journal.close)
         await _import_original(settings.handoff / ORIGINAL_STATE, journal)
+        keys = _keys(layout, clock)
         hints = open_things.enter_context(contextlib.closing(open_hints()))
         spares = SpareFolders(layout.claimed)
         open_things.callback(spares.remove_all)
@@ -127,7 +129,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
                 publisher=publisher,
                 projections=(
                     Filing(layout, spares),
-                    Verdicts(layout, journal.reader, _service(settings)),
+                    Verdicts(layout, journal.reader, _service(settings), keys),
                 ),
                 listeners=(JournalLog(), tally, *listeners),
                 new_id=_new_id(clock),
@@ -247,6 +249,10 @@ def _porch(settings: Settings, state: Path) -> PorchSection:
         grace=settings.grace,
         environment={n: os.environ[n] for n in settings.child_env if n in os.environ},
     )
+
+
+def _keys(layout: Layout, clock: SystemClock) -> Keys:
+    return open_keys(Path(layout.state_path), clock.now(), user_name(os.geteuid()))
 
 
 def _folder_settings(settings: Settings) -> FolderSettings:

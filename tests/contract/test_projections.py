@@ -43,6 +43,7 @@ from tests.handoff_folder import (
     quarantined,
     rejected,
 )
+from tests.signing import SIGNER
 
 Makes = Callable[[HandoffFolder], Projection]
 
@@ -52,7 +53,7 @@ def _filing(handoff: HandoffFolder) -> Projection:
 
 
 def _verdicts(handoff: HandoffFolder) -> Projection:
-    return Verdicts(handoff.folders, handoff.catalog, ABOUT)
+    return Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from tests.handoff_folder import (
     quarantined,
     rejected,
 )
+from tests.signing import SIGNER
 
 STATUS = NAME.decode() + ".status"
 FOLDERS = ("processed", "failed", "status", "status/history")
@@ -51,7 +52,7 @@ def _apply(handoff: HandoffFolder, entries: Sequence[Entry]) -> None:
             Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
         )
     )
-    carried_out(Verdicts(handoff.folders, handoff.catalog, ABOUT).apply(entries))
+    carried_out(Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER).apply(entries))
 
 
 def _remove(handoff: HandoffFolder, *numbers: int) -> list[str]:

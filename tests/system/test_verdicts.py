@@ -33,6 +33,7 @@ from tests.handoff_folder import (
     quarantined,
     rejected,
 )
+from tests.signing import SIGNER
 
 STATUS = NAME.decode() + ".status"
 
@@ -44,7 +45,8 @@ def handoff(tmp_path: Path) -> Iterator[HandoffFolder]:
 
 
 def _apply(handoff: HandoffFolder, entries: list[Entry]) -> None:
-    assert list(carried_out(Verdicts(handoff.folders, handoff.catalog, ABOUT).apply(entries))) == []
+    view = Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER)
+    assert list(carried_out(view.apply(entries))) == []
 
 
 def _verdict(handoff: HandoffFolder, name: str = STATUS) -> dict[str, object]:

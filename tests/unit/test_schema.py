@@ -302,6 +302,7 @@ SUCCESS: dict[str, object] = {
     "worker_id": 0,
     "attempts": [{"number": 1, "outcome": "success", "duration": "2.5s", "started_at": MOMENT}],
     "config_sha256": SHA,
+    "signature": "e30.." + "A" * 86,
     "porch_sha256": SHA,
     "sandbox": "none",
     "outputs": [{"path": "oran-sim/cnf-simulator/scaling-patch.yaml", "sha256": SHA}],
@@ -318,7 +319,7 @@ SKIPPED = {**NEVER_RAN, "status": "skipped", "message": "skipped", "attempts": [
     [
         SUCCESS,
         {**SUCCESS, "outputs": None, "outputs_unknown": "an external porch shares the folder"},
-        {**SUCCESS, "audit_seq": 7, "signature": "e30..c2ln", "notes": ["a hand edit was lost"]},
+        {**SUCCESS, "audit_seq": 7, "notes": ["a hand edit was lost"]},
         FAILED,
         {**SUCCESS, "status": "timeout", "error": ERROR},
         {**SKIPPED, "skip_reason": "expired"},
@@ -337,7 +338,14 @@ def test_a_verdict_that_tells_all_is_valid(verdict: dict[str, object]) -> None:
     [
         *(
             ({k: v for k, v in SUCCESS.items() if k != name}, f"/{name}")
-            for name in ("intent_file", "intent_id", "attempts", "config_sha256", "outputs")
+            for name in (
+                "intent_file",
+                "intent_id",
+                "attempts",
+                "config_sha256",
+                "outputs",
+                "signature",
+            )
         ),
         ({**SUCCESS, "outputs": None}, "/outputs_unknown"),
         ({**SUCCESS, "outputs_unknown": "why"}, "/outputs_unknown"),

@@ -35,7 +35,13 @@ from conductor_loop.core.events import (
 )
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.records import Entry
-from conductor_loop.core.verdict import Document, Service, build_verdict, encode_verdict
+from conductor_loop.core.verdict import (
+    Document,
+    Service,
+    build_verdict,
+    encode_verdict,
+    signed_verdict,
+)
 from conductor_loop.core.wording import duration_text, rejection_message, timestamp
 from tests.fakes_catalog import CatalogInMemory
 from tests.handoff_folder import (
@@ -56,6 +62,7 @@ from tests.handoff_folder import (
     quarantined,
     rejected,
 )
+from tests.signing import SIGNER
 
 SUPERSEDED = Skipped(SkipReason.SUPERSEDED, superseded_by=id_of(9))
 EXPIRED = Skipped(SkipReason.EXPIRED)
@@ -117,7 +124,8 @@ def _attempts(*events: Event) -> list[Document]:
 def test_every_verdict_keeps_its_schema(
     case: str, schema: jsonschema_rs.Draft202012Validator
 ) -> None:
-    document = json.loads(encode_verdict(_verdict(*ENDINGS[case])))
+    signed = signed_verdict(_verdict(*ENDINGS[case]), SIGNER.kid, SIGNER.sign)
+    document = json.loads(encode_verdict(signed))
     assert [error.message for error in schema.iter_errors(document)] == []
 
 

@@ -30,6 +30,7 @@ from conductor_loop.core.events import (
     TimedOut,
 )
 from conductor_loop.core.faults import Fault
+from conductor_loop.core.jws import FIELD, STATUS, Sign, detached_jws
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Entry
@@ -97,6 +98,11 @@ def build_verdict(history: Sequence[Entry], about: Service) -> Document | None:
         **ending.result,
     }
     return _all_cleaned(document)
+
+
+def signed_verdict(document: Document, kid: str, sign: Sign) -> Document:
+    """The verdict with its signature as its last field; see docs/verify.md."""
+    return {**document, FIELD: detached_jws(document, STATUS, kid, sign)}
 
 
 def encode_verdict(document: Mapping[str, JsonValue]) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import count
 from typing import Protocol
 
@@ -17,8 +17,14 @@ from conductor_loop.core.events import Admitted, Quarantined, Rejected
 from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.naming import shown, verdict_name
 from conductor_loop.core.records import Entry
-from conductor_loop.core.verdict import Ended, Service, build_verdict, encode_verdict
-from conductor_loop.ports import Steps
+from conductor_loop.core.verdict import (
+    Ended,
+    Service,
+    build_verdict,
+    encode_verdict,
+    signed_verdict,
+)
+from conductor_loop.ports import Signer, Steps
 from conductor_loop.projections.folders import (
     Folders,
     exists,
@@ -42,6 +48,7 @@ class _Owner(msgspec.Struct):
     intent_id: str = ""
 
 
+_Compose = Callable[[Entry], bytes | None]
 _owner_decoder = msgspec.json.Decoder(_Owner)
 
 
@@ -58,18 +65,34 @@ class Histories(Protocol):
 class Verdicts:
     """`ports.Projection`: the last of all views, so a verdict that is seen means: all is done."""
 
-    def __init__(self, folders: Folders, catalog: Histories, about: Service) -> None:
+    def __init__(
+        self, folders: Folders, catalog: Histories, about: Service, signer: Signer
+    ) -> None:
         self._folders = folders
         self._catalog = catalog
         self._about = about
+        self._signer = signer
 
     def apply(self, entries: Sequence[Entry]) -> Steps:
         """See `ports.Projection`. Returns no places: filing has told them."""
         for start in range(0, len(entries), _AT_ONCE):
-            batch = _Batch(self._folders, self._catalog)
+            batch = _Batch(self._folders, self._catalog, self._compose)
             with vanishing(self._folders.status, self._folders.history):
-                yield from batch.publish(entries[start : start + _AT_ONCE], self._about)
+                yield from batch.publish(entries[start : start + _AT_ONCE])
         return ()
+
+    def _compose(self, entry: Entry) -> bytes | None:
+        """Write the verdict that an entry makes final, if it does and there is one."""
+        if not isinstance(entry.event, Ended):
+            return None
+        # Nothing happened before that the verdict tells: it was refused, or ended at once.
+        run = getattr(entry.event, "run", None)
+        alone = isinstance(entry.event, Rejected | Quarantined) or (run and run.attempt == 1)
+        history = [entry] if alone else self._catalog.history(_id(entry))
+        document = build_verdict(history, self._about)
+        if document is None:
+            return None
+        return encode_verdict(signed_verdict(document, self._signer.kid, self._signer.sign))
 
 
 def verdict_owner(folder: int, name: bytes) -> str | None:
@@ -92,15 +115,14 @@ def history_name(intent_id: str) -> bytes:
 class _Batch:
     """A few entries, published with one sync of their data and one of each folder."""
 
-    def __init__(self, folders: Folders, catalog: Histories) -> None:
+    def __init__(self, folders: Folders, catalog: Histories, compose: _Compose) -> None:
+        self._compose = compose
         self._status = folders.status
         self._history = folders.history
         self._catalog = catalog
         self._touched: set[int] = set()
 
-    def publish(
-        self, entries: Sequence[Entry], about: Service
-    ) -> Generator[Sequence[int], None, None]:
+    def publish(self, entries: Sequence[Entry]) -> Generator[Sequence[int], None, None]:
         """Clear the way for names that come again, then show every verdict whole."""
         drafts: list[Entry] = []
         handles: list[int] = []
@@ -108,7 +130,7 @@ class _Batch:
             for entry in entries:
                 if isinstance(entry.event, _Arrived):
                     self._make_way(entry)
-                data = self._compose(entry, about)
+                data = self._compose(entry)
                 if data is not None:
                     handles.append(write_hidden(self._status, _hidden(entry), data))
                     drafts.append(entry)
@@ -120,15 +142,6 @@ class _Batch:
         for entry in drafts:
             self._show(entry)
         yield tuple(self._touched)
-
-    def _compose(self, entry: Entry, about: Service) -> bytes | None:
-        if not isinstance(entry.event, Ended):
-            return None
-        # Nothing happened before that the verdict tells: it was refused, or ended at once.
-        run = getattr(entry.event, "run", None)
-        alone = isinstance(entry.event, Rejected | Quarantined) or (run and run.attempt == 1)
-        document = build_verdict([entry] if alone else self._catalog.history(_id(entry)), about)
-        return None if document is None else encode_verdict(document)
 
     def _show(self, entry: Entry) -> None:
         if self._catalog.successor(_name(entry), _id(entry)) is None:

@@ -1,0 +1,345 @@
+"""The key that signs, in STATE-DIR/keys: made on first run, rotated, never left to others.
+
+A new key goes in by three steps, each durable before the next: `next.pem`, the chain of custody
+that names it, `next.pem` renamed to `signing.pem`. What the chain says last is the truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from conductor_loop import disk
+from conductor_loop.adapters.keys.formats import NoKey, private_pem, read_private_pem
+from conductor_loop.adapters.keys.public import CHAIN, FOLDER, KeysUnusable, keys_of, read_chain
+from conductor_loop.core.custody import Custody, encode_chain, thumbprint
+from conductor_loop.core.jws import b64url
+from conductor_loop.core.wording import timestamp
+
+_log = logging.getLogger("conductor_loop.keys")
+
+_SIGNING, _NEXT, _CHAIN, _CHAIN_NEXT = b"signing.pem", b"next.pem", CHAIN.encode(), b"custody.new"
+_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
+# A Secret mounted with fsGroup is root's and group-readable (0440); nothing more is tolerated.
+_OTHERS, _OTHERS_OF_MOUNT = 0o077, 0o037
+_LONGEST_FILE = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Private:
+    """A private key and its name."""
+
+    key: Ed25519PrivateKey
+    seed: bytes
+
+    @property
+    def public(self) -> bytes:
+        return self.key.public_key().public_bytes_raw()
+
+    @property
+    def kid(self) -> str:
+        return thumbprint(self.public)
+
+
+class Keys:
+    """`ports.Signer` and `core.jws.Verifier`: signs with the newest key, knows every earlier."""
+
+    def __init__(self, folder: Path, private: _Private, *, is_given: bool) -> None:
+        self._folder = folder
+        self._is_given = is_given
+        self._use(private)
+
+    @property
+    def kid(self) -> str:
+        """See `ports.Signer`."""
+        return self._kid
+
+    def sign(self, message: bytes) -> bytes:
+        """See `ports.Signer`."""
+        return self._private.key.sign(message)
+
+    def knows(self, kid: str) -> bool:
+        """See `core.jws.Verifier`."""
+        return self._public.knows(kid)
+
+    def is_signed(self, kid: str, message: bytes, signature: bytes) -> bool:
+        """See `core.jws.Verifier`."""
+        return self._public.is_signed(kid, message, signature)
+
+    def rotate(self, now: datetime, by: str) -> str:
+        """Sign with a new key from now on, vouched for by this one; return its name.
+
+        Raises KeysUnusable when the key is not ours to replace, or cannot be written.
+        """
+        if self._is_given:
+            raise KeysUnusable(
+                "the key comes from -key-file, so it is rotated where that comes from",
+                hint="put the new key there and restart; the old public key is kept",
+                code="key_is_given",
+            )
+        new = _new_private()
+        with _opened(self._folder) as folder:
+            # An earlier try may have failed after the chain had named its key.
+            _finish_rotation(folder, self._folder.parent)
+            old = _own_key(folder, self._folder) or self._private
+            _recognise(folder, self._folder, old, read_chain(self._folder.parent), now, by)
+            _install(folder, self._folder, new, _Change("rotated", now, by, old))
+        self._use(new)
+        return new.kid
+
+    def _use(self, private: _Private) -> None:
+        self._private, self._kid = private, private.kid
+        chain = read_chain(self._folder.parent)
+        self._public, faults = keys_of(chain)
+        for fault in faults:
+            raise KeysUnusable(fault.message, hint=fault.hint, code=fault.code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Why and when a key takes over, and the key before it, if that can sign."""
+
+    reason: str
+    now: datetime
+    by: str
+    voucher: _Private | None = None
+
+
+def open_keys(state_dir: Path, now: datetime, by: str, *, given: Path | None = None) -> Keys:
+    """Open the keys of a state dir; make the first one. The caller holds the lock.
+
+    `given` is a PKCS #8 Ed25519 PEM file that signs instead of a key of ours (-key-file). `by` is
+    who is named in the chain of custody. Raises KeysUnusable: a key that others can read, one
+    that is not the one that the chain names, a file that cannot be read or written.
+    """
+    path = state_dir / FOLDER
+    with _opened(path, make=True) as folder:
+        _finish_rotation(folder, state_dir)
+        own = _own_key(folder, path)
+        chain = read_chain(state_dir)
+        if given is not None:
+            private = _given_key(given)
+            _take_over(folder, path, private, own, now, by)
+        elif own is not None:
+            private = own
+            _recognise(folder, path, own, chain, now, by)
+        else:
+            private = _new_private()
+            reason = "replaced" if chain else "first"
+            _install(folder, path, private, _Change(reason, now, by))
+            _tell_made(private.kid, chain)
+    return Keys(path, private, is_given=given is not None)
+
+
+def _tell_made(kid: str, chain: Sequence[Custody]) -> None:
+    if not chain:
+        _log.info("made a signing key, %s", kid)
+        return
+    _log.warning(
+        "the signing key %s is missing: made a new one, %s, which the old one cannot vouch for;"
+        " verdicts that the old one signed still verify",
+        chain[-1].kid,
+        kid,
+    )
+
+
+def _new_private() -> _Private:
+    key = Ed25519PrivateKey.generate()
+    return _Private(key, key.private_bytes_raw())
+
+
+def _own_key(folder: int, path: Path) -> _Private | None:
+    try:
+        data = _read(_SIGNING, folder, path / os.fsdecode(_SIGNING), _OTHERS, os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    return _parsed(data, path / os.fsdecode(_SIGNING))
+
+
+def _given_key(given: Path) -> _Private:
+    # Followed, because what Kubernetes mounts is a link into the newest version of the Secret.
+    try:
+        return _parsed(_read(os.fsencode(given), None, given, _OTHERS_OF_MOUNT, 0), given)
+    except OSError as error:
+        raise KeysUnusable(
+            f"cannot read the key {given}: {error.strerror}",
+            hint="give -key-file an Ed25519 key: openssl genpkey -algorithm ed25519 -out FILE",
+            code="key_unreadable",
+        ) from error
+
+
+def _read(name: bytes, folder: int | None, shown: Path, others: int, flags: int) -> bytes:
+    handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=folder)
+    with open(handle, "rb", buffering=0) as file:
+        _refuse_shared(os.fstat(handle), shown, others)
+        return file.read(_LONGEST_FILE)
+
+
+def _refuse_shared(status: os.stat_result, shown: Path, others: int) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        raise KeysUnusable(f"{shown} is no regular file", hint="put the key there itself")
+    if mode & others:
+        raise KeysUnusable(
+            f"others may read or change the signing key {shown}: its mode is {mode:04o}",
+            hint=f"whoever could read it can sign: make a new one, or: chmod 600 {shown}"
+            " (a Kubernetes Secret: defaultMode: 0400)",
+            code="key_not_private",
+        )
+
+
+def _parsed(data: bytes, shown: Path) -> _Private:
+    try:
+        seed = read_private_pem(data)
+    except NoKey as error:
+        raise KeysUnusable(
+            f"{shown} cannot sign: {error}",
+            hint="make one with: openssl genpkey -algorithm ed25519 -out FILE",
+            code="key_unreadable",
+        ) from error
+    return _Private(Ed25519PrivateKey.from_private_bytes(seed), seed)
+
+
+def _recognise(
+    folder: int, path: Path, own: _Private, chain: Sequence[Custody], now: datetime, by: str
+) -> None:
+    """Accept the key that the chain names last, and no other."""
+    if not chain:
+        _record(folder, path, own, _Change("first", now, by))
+        _log.warning("began a chain of custody with the signing key found, %s", own.kid)
+        return
+    if chain[-1].kid == own.kid:
+        return
+    raise KeysUnusable(
+        f"the signing key is {own.kid}, but {chain[-1].kid} is the one in use since"
+        f" {chain[-1].since}",
+        hint=f"put that key back; or move {path / os.fsdecode(_SIGNING)} away to have one made,"
+        " or give yours with -key-file: both are recorded",
+        code="key_swapped",
+    )
+
+
+def _take_over(
+    folder: int, path: Path, given: _Private, own: _Private | None, now: datetime, by: str
+) -> None:
+    """Record a given key that is new here, signed by our own if there was one; drop that."""
+    chain = read_chain(path.parent)
+    if not chain or chain[-1].kid != given.kid:
+        is_current = own is not None and bool(chain) and chain[-1].kid == own.kid
+        _record(folder, path, given, _Change("given", now, by, own if is_current else None))
+        _log.info("signing with the key of -key-file, %s", given.kid)
+    if own is not None:
+        os.unlink(_SIGNING, dir_fd=folder)
+        disk.sync(folder)
+
+
+def _finish_rotation(folder: int, state_dir: Path) -> None:
+    """Bring in a new key that the chain names already; drop one that it does not."""
+    path = state_dir / FOLDER / os.fsdecode(_NEXT)
+    try:
+        data = _read(_NEXT, folder, path, _OTHERS, os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    chain = read_chain(state_dir)
+    try:
+        kid = _parsed(data, path).kid
+    except KeysUnusable:  # cut short by a crash, so no chain names it
+        kid = ""
+    if chain and chain[-1].kid == kid:
+        os.rename(_NEXT, _SIGNING, src_dir_fd=folder, dst_dir_fd=folder)
+    else:
+        os.unlink(_NEXT, dir_fd=folder)
+    disk.sync(folder)
+
+
+def _install(folder: int, path: Path, new: _Private, change: _Change) -> None:
+    _write(folder, _NEXT, private_pem(new.seed))
+    _record(folder, path, new, change)
+    os.rename(_NEXT, _SIGNING, src_dir_fd=folder, dst_dir_fd=folder)
+    disk.sync(folder)
+
+
+def _record(folder: int, path: Path, new: _Private, change: _Change) -> None:
+    """Append to the chain, which is replaced as a whole."""
+    chain = read_chain(path.parent)
+    record = Custody(
+        seq=len(chain) + 1,
+        kid=new.kid,
+        x=b64url(new.public),
+        previous=chain[-1].kid if chain else "",
+        since=timestamp(change.now),
+        by=change.by,
+        reason=change.reason,
+    )
+    voucher = change.voucher or new
+    signed = record.signed(voucher.kid, voucher.key.sign)
+    _write(folder, _CHAIN_NEXT, encode_chain([*chain, signed]))
+    os.rename(_CHAIN_NEXT, _CHAIN, src_dir_fd=folder, dst_dir_fd=folder)
+    disk.sync(folder)
+
+
+def _write(folder: int, name: bytes, data: bytes) -> None:
+    """Write a private file of ours anew, durably; what a crash left of it goes."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    handle = disk.write_new(folder, name, data, _PRIVATE_FILE)
+    try:
+        disk.sync(handle)
+    finally:
+        os.close(handle)
+    disk.sync(folder)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, *, make: bool = False) -> Iterator[int]:
+    """The folder of the keys; what the system refuses in the block is a KeysUnusable."""
+    try:
+        if make:
+            _make(path)
+        folder = disk.open_folder(os.fspath(path))
+        try:
+            _refuse_shared_folder(os.fstat(folder), path)
+            yield folder
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise KeysUnusable(
+            f"the keys in {path} cannot be read or written: {error.strerror}",
+            hint="make it a folder of the daemon's user, on a disk with room",
+        ) from error
+
+
+def _make(path: Path) -> None:
+    try:
+        os.mkdir(path, _PRIVATE_FOLDER)
+    except FileExistsError:
+        return
+    parent = disk.open_folder(os.fspath(path.parent))
+    try:
+        disk.sync(parent)
+    finally:
+        os.close(parent)
+
+
+def _refuse_shared_folder(status: os.stat_result, path: Path) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & _OTHERS:
+        raise KeysUnusable(
+            f"others may enter {path}: its mode is {mode:04o}",
+            hint=f"make sure that nobody took a key, then: chmod 700 {path}",
+            code="key_not_private",
+        )
+    if status.st_uid not in (os.geteuid(), 0):
+        raise KeysUnusable(
+            f"{path} belongs to uid {status.st_uid}, who could swap the keys",
+            hint=f"run as that user, or: chown {os.geteuid()} {path}",
+            code="key_not_private",
+        )
