@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import apsw
-
+from conductor_loop.adapters.journal.data_keys import unlock
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_writing, to_microseconds
+from conductor_loop.adapters.journal.rows import Statements, add_record
 from conductor_loop.core.events import (
     Admitted,
     Event,
@@ -18,17 +17,11 @@ from conductor_loop.core.events import (
     Receipt,
     Run,
     Started,
-    encode,
 )
 from conductor_loop.core.identity import ulid
 from conductor_loop.core.places import Place
-from conductor_loop.core.states import State
+from conductor_loop.core.records import Record
 
-_INTENT = """
-INSERT INTO intents (seq, id, name, digest, size, submitted_by, received_at, namespace, target,
-  priority, correlation_id, state, runs, final_at, filed)
-VALUES (?, ?, ?, ?, ?, 'bench', ?, 'oran-sim', ?, 5, ?, ?, 1, ?, ?)"""
-_EVENT = "INSERT INTO events (seq, intent, at, event) VALUES (?, ?, ?, ?)"
 _EVENTS_EACH = 3
 _TARGETS = 1_000
 _AT_ONCE = 10_000
@@ -38,19 +31,28 @@ _AGE, _SPAN = timedelta(days=5), timedelta(days=4)
 
 def fill_journal(handoff: Path, finished: int) -> None:
     """Add so many finished intents to the fresh journal of a handoff whose daemon is down."""
-    path = handoff / ".conductor" / FILE_NAME
-    connection = open_for_writing(path)
+    state = handoff / ".conductor"
+    connection = open_for_writing(state / FILE_NAME)
+    sealer = unlock(connection, state, None)
     connection.execute("PRAGMA synchronous = OFF")
     begin = datetime.now(UTC) - _AGE
     for first in range(0, finished, _AT_ONCE):
-        numbers = range(first, min(first + _AT_ONCE, finished))
+        statements = Statements(sealer)
+        for number in range(first, min(first + _AT_ONCE, finished)):
+            _add(statements, number, begin + _SPAN * number / finished)
         with connection:
-            past = [(number, begin + _SPAN * number / finished) for number in numbers]
-            connection.executemany(_INTENT, (_intent(*each) for each in past))
-            connection.executemany(_EVENT, (row for each in past for row in _events(*each)))
+            statements.execute(connection)
+    connection.execute("UPDATE intents SET filed = ?", (Place.PROCESSED.value,))
     connection.execute("UPDATE relay SET seq = ?", (finished * _EVENTS_EACH,))
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+
+
+def _add(statements: Statements, number: int, moment: datetime) -> None:
+    at, live = to_microseconds(moment), None
+    intent_id = ulid(at // 1_000, number)
+    for seq, event in enumerate(_story(number, moment), number * _EVENTS_EACH + 1):
+        live = add_record(statements, Record(intent_id, event), live, seq, at)
 
 
 def _name(number: int) -> str:
@@ -61,33 +63,13 @@ def _digest(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def _intent(number: int, moment: datetime) -> tuple[apsw.SQLiteValue, ...]:
-    at = to_microseconds(moment)
-    return (
-        number * _EVENTS_EACH + 1,
-        ulid(at // 1_000, number),
-        _name(number).encode(),
-        _digest(number),
-        200,
-        at,
-        f"past-{number % _TARGETS:04d}",
-        f"past-{number:07d}",
-        State.PUBLISHED.value,
-        at,
-        Place.PROCESSED.value,
-    )
-
-
-def _events(number: int, moment: datetime) -> Iterator[tuple[apsw.SQLiteValue, ...]]:
+def _story(number: int, moment: datetime) -> tuple[Event, ...]:
     target = f"past-{number % _TARGETS:04d}"
     receipt = Receipt(_name(number).encode(), moment, 200, _digest(number), "bench")
     run = Run(1, 0, moment, timedelta(milliseconds=2))
     outputs = (Output(f"oran-sim/{target}/scaling-patch.yaml", _digest(number)),)
-    story: tuple[Event, ...] = (
+    return (
         Admitted(receipt, "oran-sim", target, 5, f"past-{number:07d}"),
         Started(1),
         Published(run, outputs),
     )
-    first = number * _EVENTS_EACH + 1
-    for seq, event in enumerate(story, first):
-        yield seq, first, to_microseconds(moment), encode(event)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from conductor_loop.adapters.journal.reader import Pause
+from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.core.events import (
     Admitted,
     BreakerClosed,

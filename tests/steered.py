@@ -16,8 +16,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from conductor_loop.adapters.journal import SqliteJournal, open_reader
-from conductor_loop.adapters.journal.database import FILE_NAME, open_for_writing
+from conductor_loop.adapters.journal import Sealing, SqliteJournal
+from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.conductor.backlog import WaitingPolicy
 from conductor_loop.conductor.control import parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts, Policies
@@ -223,8 +223,7 @@ class Life:
 
     async def _build(self) -> None:
         folder, clock = self.world.folder, self.clock
-        connection = open_for_writing(folder / FILE_NAME)
-        self.journal = SteeredJournal(connection, open_reader(folder), clock)
+        self.journal = SteeredJournal.open(folder, clock, Sealing())
         self.source = SteeredSource(self.world, self.journal, clock)
         self.publisher = SteeredPublisher(self.world, self.journal, self._setting.workers)
         self.conductor = Conductor(self._parts(), _policies(self._setting))
@@ -303,6 +302,7 @@ class Life:
         for path in self.world.folder.glob(f"{FILE_NAME}*"):
             if not path.name.endswith("-shm"):
                 shutil.copyfile(path, folder / path.name)
+        shutil.copytree(self.world.folder / "keys", folder / "keys")
         survivors = replace(copy.deepcopy(self.world), folder=folder)
         self.end()
         return survivors

@@ -25,6 +25,7 @@ from conductor_loop.adapters.handoff.layout import Layout, open_layout
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.handoff.watch import FolderSettings
+from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import to_microseconds
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import Keys, open_keys
@@ -111,7 +112,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
             _log.warning(note)
         lock = open_things.enter_context(hold_lock(layout, clock.now()))
         publisher = await open_things.enter_async_context(_publisher(settings, layout, clock))
-        journal = open_journal(Path(layout.state_path), clock)
+        journal = open_journal(Path(layout.state_path), clock, _sealing(settings))
         open_things.push_async_callback(journal.close)
         await _import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(layout, clock)
@@ -195,7 +196,7 @@ async def _offline_journal(settings: Settings, clock: SystemClock) -> AsyncItera
     async with contextlib.AsyncExitStack() as open_things:
         layout = open_things.enter_context(open_layout(settings.handoff, _state_dir(settings)))
         open_things.enter_context(hold_lock(layout, clock.now()))
-        journal = open_journal(Path(layout.state_path), clock)
+        journal = open_journal(Path(layout.state_path), clock, _sealing(settings))
         open_things.push_async_callback(journal.close)
         yield journal
 
@@ -286,6 +287,15 @@ def _policies(settings: Settings, rules: IntakeRules) -> Policies:
 
 def _retention(settings: Settings) -> RetentionPolicy:
     return RetentionPolicy(settings.retention, settings.failed_retention, settings.cleanup_interval)
+
+
+def _sealing(settings: Settings) -> Sealing:
+    return Sealing(
+        settings.encryption_enabled,
+        settings.kek_file,
+        settings.data_key_age,
+        settings.data_key_uses,
+    )
 
 
 def _service(settings: Settings) -> Service:

@@ -12,12 +12,22 @@ from pathlib import Path
 import apsw
 
 from conductor_loop.adapters.journal import open_reader
+from conductor_loop.core.events import (
+    Duplicated,
+    Failed,
+    Published,
+    Quarantined,
+    Rejected,
+    Skipped,
+    TimedOut,
+)
 from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, State
 from tests.crash.scene import FRESH, PAST, Scene, With, digest, tree
 
 # SQLite's own, and the private staging, where a target's next package writes over the last.
+_FINAL = (Published, Failed, TimedOut, Skipped, Rejected, Quarantined, Duplicated)
 _COMING_AND_GOING = (".conductor/journal.db-", ".conductor/packages/")
 _ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 STATUS_OF = {
@@ -184,14 +194,17 @@ def _inconsistent(scene: Scene) -> Iterator[str]:
     reader.close()
     connection = apsw.Connection(str(scene.state / "journal.db"))
     checked = connection.execute("PRAGMA integrity_check").get
-    finals = connection.execute(
-        "SELECT count(*) FROM events WHERE json_extract(event, '$.type') IN"
-        " ('Published', 'Failed', 'TimedOut', 'Skipped', 'Rejected', 'Quarantined', 'Duplicated')"
-    ).get
-    intents = connection.execute("SELECT count(*) FROM intents").get
     connection.close()
     if checked != "ok":
         yield f"integrity check: {checked}"
+    yield from _ended_twice(scene)
+
+
+def _ended_twice(scene: Scene) -> Iterator[str]:
+    reader = open_reader(scene.state)
+    finals = sum(isinstance(e.event, _FINAL) for e in reader.after(0, 1_000_000))
+    intents = sum(reader.counts().values())
+    reader.close()
     if finals != intents:
         yield f"{finals} final events for {intents} intents"
 

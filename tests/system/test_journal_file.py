@@ -86,12 +86,13 @@ async def test_only_its_owner_may_read_the_journal_whatever_the_umask(tmp_path: 
     try:
         journal = open_journal(tmp_path, FakeClock())
         await journal.record([admission(1)])
-        modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+        modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.glob("**/*")}
         await journal.close()
     finally:
         os.umask(before)
 
-    assert modes == dict.fromkeys([FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"], 0o600)
+    files = [FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "journal.kek"]
+    assert modes == dict.fromkeys(files, 0o600) | {"keys": 0o700}
 
 
 # Which files are opened.
@@ -186,6 +187,7 @@ async def test_a_journal_of_a_released_schema_opens_with_everything_in_it(
     tmp_path: Path, fixture: Path
 ) -> None:
     shutil.copyfile(fixture, tmp_path / FILE_NAME)
+    make.put_key(tmp_path)
     journal = open_journal(tmp_path, FakeClock())
     reader = journal.reader
 
@@ -224,6 +226,7 @@ async def test_a_migration_leaves_a_private_copy_of_what_was_there(
     monkeypatch.undo()
     (tmp_path / "copy").mkdir()
     copy.rename(tmp_path / "copy" / FILE_NAME)
+    shutil.copytree(tmp_path / "keys", tmp_path / "copy/keys")
     before = open_reader(tmp_path / "copy")
     assert stat.S_IMODE((tmp_path / "copy" / FILE_NAME).stat().st_mode) == 0o600
     assert (before.last_seq(), before.body(number_id(1))) == (1, b"{}")

@@ -39,6 +39,10 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("grace", "0", '"0"', timedelta(0)),
     ("max-attempts", "9", "9", 9),
     ("retry-backoff", "1.5s", '"1.5s"', timedelta(seconds=1.5)),
+    ("encryption-enabled", "false", "false", False),
+    ("kek-file", "/run/kek", '"/run/kek"', Path("/run/kek")),
+    ("data-key-age", "24h", '"24h"', timedelta(days=1)),
+    ("data-key-uses", "1000", "1000", 1000),
     ("max-wait", "1h", '"1h"', timedelta(hours=1)),
     ("max-wait", "0", '"0"', None),
     ("supersede", "true", "true", True),
@@ -72,6 +76,7 @@ BAD_VALUES = [
     ("max-attempts", "0", "give 1 to 100"),
     ("max-attempts", "101", "give 1 to 100"),
     ("max-attempts", "2.5", "give 1 to 100"),
+    ("data-key-uses", "0", "give 1 to 4294967296"),
     ("max-file-size", "10 parsecs", "10MiB"),
     ("max-file-size", "0", "10MiB"),
     ("max-file-size", "1GiB", "10MiB"),
@@ -333,7 +338,7 @@ def test_an_unknown_variable_that_is_nearly_right_is_guessed() -> None:
     assert "did you mean CONDUCTOR_HANDOFF?" in warning
 
 
-@pytest.mark.parametrize("switch", ["SECURITY", "CHROOT", "ENCRYPTION", "AUDIT"])
+@pytest.mark.parametrize("switch", ["SECURITY", "CHROOT", "AUDIT"])
 def test_a_switch_of_the_original_without_effect_is_never_silent(switch: str) -> None:
     (warning,) = load(environ={f"CONDUCTOR_{switch}_ENABLED": "true"}).warnings
     assert f"CONDUCTOR_{switch}_ENABLED=true has no effect" in warning

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Cancel."""
     if sum((bool(args.intent), bool(args.target), args.all)) != 1:
         raise UsageError("name what to cancel", hint="one of FILE|ID, -target or -all")
-    reader = open_reader(settings.state_dir)
+    reader = open_reader(settings.state_dir, settings.kek_file)
     if args.dry_run:
         return _show_what_would_end(args, [
             s

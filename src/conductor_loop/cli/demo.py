@@ -65,7 +65,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
     report = wiring.run(settings)
     print_line(f"done: {report.tally.describe()}")
-    _show_verdicts(open_reader(settings.state_dir), handoff)
+    _show_verdicts(open_reader(settings.state_dir, settings.kek_file), handoff)
     _show_packages(out)
     _show_next_step(handoff, out)
     return 0

@@ -13,7 +13,7 @@ from conductor_loop.settings.model import OPTIONS, Option
 from conductor_loop.settings.readers import Unreadable, read_switch
 from conductor_loop.settings.spelling import did_you_mean
 
-EVERYWHERE = ("handoff", "state-dir", "config")
+EVERYWHERE = ("handoff", "state-dir", "kek-file", "config")
 """The settings that every command takes."""
 OF_INTENTS = (
     "schema",

@@ -19,7 +19,7 @@ from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.core.admission import IMPORTED
 from conductor_loop.core.control import Health
 from conductor_loop.core.events import Duplicated
-from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.faults import CannotStart, JournalDamaged
 from conductor_loop.core.naming import verdict_name
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import State
@@ -58,6 +58,7 @@ class Follower:
     def __init__(self, settings: Settings) -> None:
         self._status = settings.handoff / "status"
         self._state_dir = settings.state_dir
+        self._kek_file = settings.kek_file
         self._reader: JournalReader | None = None
 
     def close(self) -> None:
@@ -115,9 +116,9 @@ class Follower:
         """
         try:
             if self._reader is None:
-                self._reader = open_reader(self._state_dir)
+                self._reader = open_reader(self._state_dir, self._kek_file)
             return self._reader.summaries_of(name)
-        except (CannotStart, OSError, apsw.Error):
+        except (CannotStart, JournalDamaged, OSError, apsw.Error):
             self.close()
             return None
 

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the list."""
     if args.ignored:
         return _list_ignored(settings, as_json=args.json)
-    reader = open_reader(settings.state_dir)
+    reader = open_reader(settings.state_dir, settings.kek_file)
     summaries = reader.summaries(
         states=_states(args), target=parse_target(args.target), limit=args.limit
     )

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Retry."""
     if bool(args.intents) == args.failed:
         raise UsageError("name what to retry", hint="FILE|ID … or -failed, one of the two")
-    reader = open_reader(settings.state_dir)
+    reader = open_reader(settings.state_dir, settings.kek_file)
     if args.failed:
         ids = _failed(reader)
     else:

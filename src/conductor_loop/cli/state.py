@@ -71,7 +71,9 @@ def _export(args: argparse.Namespace, settings: Settings) -> int:
 def _files(settings: Settings) -> Iterator[FileState]:
     """The newest result of each name, under the path that the original would look for."""
     seen: set[bytes] = set()
-    for summary in open_reader(settings.state_dir).summaries(states=set(_STATUS), limit=_MOST):
+    for summary in open_reader(settings.state_dir, settings.kek_file).summaries(
+        states=set(_STATUS), limit=_MOST
+    ):
         if summary.name in seen or summary.final_at is None or not summary.digest:
             continue
         seen.add(summary.name)

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the history."""
-    reader = open_reader(settings.state_dir)
+    reader = open_reader(settings.state_dir, settings.kek_file)
     summary = find_intent(reader, args.intent)
     history = reader.history(summary.intent_id)
     if args.json:

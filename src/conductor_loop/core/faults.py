@@ -54,6 +54,19 @@ class DurabilityLost(ConductorError):
     code = "durability_lost"
 
 
+class JournalDamaged(ConductorError):
+    """What the journal says cannot be believed: altered, moved, removed, or unreadable."""
+
+    code = "journal_damaged"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(
+            message,
+            hint=hint
+            or "start the daemon: it sets aside what it cannot trust; or restore a backup",
+        )
+
+
 class NoRoom(ConductorError):
     """The disk is full and waiting for room was given up; everything handed over is kept."""
 

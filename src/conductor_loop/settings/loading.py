@@ -22,7 +22,6 @@ _WITHOUT_PREFIX = [variable.removeprefix(_PREFIX) for variable in _VARIABLES]
 _LATER_SWITCHES = (
     "CONDUCTOR_SECURITY_ENABLED",
     "CONDUCTOR_CHROOT_ENABLED",
-    "CONDUCTOR_ENCRYPTION_ENABLED",
     "CONDUCTOR_AUDIT_ENABLED",
 )
 """Switches of the original that this version knows by name only."""

@@ -27,6 +27,8 @@ MOST_ATTEMPTS = 100
 MOST_BYTES = 256 << 20
 # A shorter period would keep a core busy with nothing but listing the folder.
 SHORTEST_PERIOD = timedelta(milliseconds=10)
+# Random nonces of 96 bits: NIST SP 800-38D, 8.3.
+MOST_KEY_USES = 1 << 32
 SHORTEST_TIMEOUT = timedelta(milliseconds=1)
 
 
@@ -80,6 +82,7 @@ def _setting(reader: Reader[T], default: str, group: str, purpose: str, **more: 
 _OFF = ("0", "off", "")
 _FOLDERS, _PORCH, _RUNNING, _INTAKE = "folders", "porch", "running", "intake"
 _ATTEMPTS, _ORDER, _KEEPING, _LOGS = "attempts", "waiting", "housekeeping", "logs"
+_STORED = "encryption"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,31 @@ class Settings:
         _FOLDERS,
         "folder of the journal and the control socket; needs a local disk",
         shown_default="HANDOFF/.conductor",
+    )
+    encryption_enabled: bool = _setting(
+        readers.switch(),
+        "true",
+        _STORED,
+        "seal in the journal whatever tells of an intent; switched at the next start",
+    )
+    kek_file: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _STORED,
+        "file with the key that wraps the journal's keys: 64 hex digits a line",
+        shown_default="STATE-DIR/keys/journal.kek, made on first run",
+    )
+    data_key_age: timedelta = _setting(
+        readers.duration(),
+        "720h",
+        _STORED,
+        "a new key seals what comes later after this long; 0 = never",
+    )
+    data_key_uses: int = _setting(
+        readers.number(1, MOST_KEY_USES),
+        "1000000000",
+        _STORED,
+        "or after it has sealed this many values",
     )
     schema: Path | None = _setting(
         readers.unless(("",), readers.file()),

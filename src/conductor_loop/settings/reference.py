@@ -43,7 +43,7 @@ env = ["HOME", "KUBECONFIG"]
 _CLOSING = """\
 ## Known names without effect
 
-`CONDUCTOR_SECURITY_ENABLED`, `CONDUCTOR_CHROOT_ENABLED`, `CONDUCTOR_ENCRYPTION_ENABLED` and
+`CONDUCTOR_SECURITY_ENABLED`, `CONDUCTOR_CHROOT_ENABLED` and
 `CONDUCTOR_AUDIT_ENABLED` belong to the original. This version does not act on them yet and says so
 at start when one is set.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -38,9 +39,12 @@ def from_microseconds(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
 
-def open_for_writing(path: Path) -> apsw.Connection:
+def open_for_writing(
+    path: Path, begin: Callable[[apsw.Connection], None] | None = None
+) -> apsw.Connection:
     """Open or make the journal, bring its schema up to date, and return the only writer.
 
+    `begin` is called for a new one, inside the transaction that makes it.
     Raises CannotStart: newer schema, not a journal, not writable.
     """
     try:
@@ -54,7 +58,7 @@ def open_for_writing(path: Path) -> apsw.Connection:
         # FULL: a commit that returned survives a power cut (sqlite.org, PRAGMA synchronous).
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
-        _migrate(connection, path)
+        _migrate(connection, path, begin)
     except _GARBLED as error:
         raise _unreadable(path, error) from error
     except (OSError, *_REFUSED) as error:
@@ -111,7 +115,9 @@ def _version(connection: apsw.Connection) -> int:
     return value
 
 
-def _migrate(connection: apsw.Connection, path: Path) -> None:
+def _migrate(
+    connection: apsw.Connection, path: Path, begin: Callable[[apsw.Connection], None] | None
+) -> None:
     version = _version(connection)
     _refuse_newer(version, path)
     if version == SCHEMA_VERSION:
@@ -121,6 +127,8 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
     with connection:
         for step in range(version + 1, SCHEMA_VERSION + 1):
             connection.execute(_script(step))
+        if not version and begin is not None:
+            begin(connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import apsw
 
-from conductor_loop.adapters.journal.database import (
-    FILE_NAME,
-    from_microseconds,
-    open_for_reading,
-    to_microseconds,
-)
-from conductor_loop.core.events import Receipt, decode
+from conductor_loop.adapters.journal.data_keys import unlock
+from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading, to_microseconds
+from conductor_loop.adapters.journal.opening import Opener, Pause, Row, unreadable
+from conductor_loop.adapters.journal.rows import name_key, target_key
+from conductor_loop.adapters.journal.sealing import Sealer
 from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Entry, Known, Summary, Unfinished
 from conductor_loop.core.states import State
 
 _ENTRY_COLUMNS = """
-SELECT e.seq, e.at, e.event, i.id, i.name, i.received_at, i.size, i.digest, i.submitted_by,
-  i.namespace, i.target, i.correlation_id, i.retry_of
+SELECT e.seq, e.at, e.event, e.intent, i.id, i.facts, i.received_at, i.size, i.retry_of
 FROM events e LEFT JOIN intents i ON i.seq = e.intent"""
 _AFTER = _ENTRY_COLUMNS + " WHERE e.seq > ? ORDER BY e.seq LIMIT ?"
 _HISTORY = (
@@ -34,15 +30,15 @@ _ENTRY = _ENTRY_COLUMNS + " WHERE e.seq = ?"
 _POSITION = "SELECT seq FROM relay"
 _LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT seq FROM relay))"
 _NEWEST = """
-SELECT id, name, digest, state, filed FROM intents
-WHERE namespace = ? AND target = ? AND state NOT IN ('rejected', 'quarantined', 'duplicate')
+SELECT seq, id, facts, state, filed FROM intents
+WHERE target_key = ? AND state NOT IN ('rejected', 'quarantined', 'duplicate')
 ORDER BY seq DESC LIMIT 1"""
 _ANY_IMPORTED = "SELECT 1 FROM imported LIMIT 1"
-_IMPORTED = "SELECT 1 FROM imported WHERE name = ? AND digest = ?"
+_IMPORTED = "SELECT 1 FROM imported WHERE file_key = ?"
 _UNFINISHED = """
-SELECT id, seq, name, namespace, target, priority, received_at, state, runs, failures, crashes,
-  timeout, not_before, correlation_id
-FROM intents WHERE final_at IS NULL ORDER BY seq"""
+SELECT id, seq, facts, priority, received_at, state, runs, failures, crashes, timeout, not_before
+FROM intents
+WHERE final_at IS NULL AND seq NOT IN (SELECT seq FROM damaged) ORDER BY seq"""
 _KNOWN = "SELECT 1 FROM intents WHERE id = ?"
 _STATE = "SELECT state FROM intents WHERE id = ?"
 _RETRIED = "SELECT 1 FROM intents WHERE retry_of = ?"
@@ -52,42 +48,36 @@ WHERE i.body IS NOT NULL"""
 _BODY = "SELECT body FROM intents WHERE id = ?"
 # Duplicates leave the verdict of the first alone, so they neither precede nor succeed anybody.
 _PREDECESSOR = """
-SELECT id FROM intents WHERE name = ?1 AND state <> 'duplicate'
+SELECT id FROM intents WHERE name_key = ?1 AND state <> 'duplicate'
   AND seq < (SELECT seq FROM intents WHERE id = ?2) ORDER BY seq DESC LIMIT 1"""
 _SUCCESSOR = """
-SELECT id FROM intents WHERE name = ?1 AND state <> 'duplicate'
+SELECT id FROM intents WHERE name_key = ?1 AND state <> 'duplicate'
   AND seq > (SELECT seq FROM intents WHERE id = ?2) ORDER BY seq LIMIT 1"""
 _SUMMARY_COLUMNS = """
-SELECT id, seq, name, digest, size, namespace, target, priority, state, received_at, final_at,
-  runs, failures, crashes, not_before, correlation_id, submitted_by, retry_of, filed
+SELECT id, seq, facts, size, priority, state, received_at, final_at, runs, failures, crashes,
+  not_before, retry_of, filed
 FROM intents"""
-_PAUSES = "SELECT target, by, why, at FROM pauses ORDER BY target"
+_PAUSES = "SELECT target_key, pause, at FROM pauses"
 _FACT = "SELECT value FROM facts WHERE key = ?"
 
 
 IS_NEWEST = """
 state NOT IN ('rejected', 'quarantined', 'duplicate') AND NOT EXISTS (
   SELECT 1 FROM intents newer
-  WHERE newer.namespace = intents.namespace AND newer.target = intents.target
+  WHERE newer.target_key = intents.target_key
     AND newer.state NOT IN ('rejected', 'quarantined', 'duplicate') AND newer.seq > intents.seq)"""
 """Whether a row of `intents` is the newest admitted one of its target."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """A pause in force; `target` is empty for everything."""
-
-    target: str
-    by: str
-    why: str
-    at: datetime
+UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError)
+"""What SQLite raises for a file that was whole when it was opened."""
 
 
 class JournalReader:
     """`ports.Catalog`, the reading half of `ports.Feed`, and what commands ask."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, sealer: Sealer) -> None:
         self._connection = connection
+        self._opener = Opener(sealer)
+        self._sealer = sealer
 
     def close(self) -> None:
         """Let go of the file."""
@@ -95,95 +85,87 @@ class JournalReader:
 
     def last_seq(self) -> int:
         """The highest seq ever given out."""
-        value = self._connection.execute(_LAST_SEQ).get
-        assert isinstance(value, int)
-        return value
+        return int(str(self._value(_LAST_SEQ)))
 
     def position(self) -> int:
         """See `ports.Feed`."""
-        value = self._connection.execute(_POSITION).get
-        assert isinstance(value, int)
-        return value
+        return int(str(self._value(_POSITION)))
 
     def after(self, seq: int, limit: int) -> Sequence[Entry]:
         """See `ports.Feed`."""
-        return [_entry(row) for row in self._connection.execute(_AFTER, (seq, limit))]
+        return [self._opener.entry(row) for row in self._rows(_AFTER, (seq, limit))]
 
     def parked(self) -> Sequence[tuple[Entry, str]]:
         """See `ports.Feed`."""
         return [
-            (_entry(row), str(why))
-            for seq, why in self._connection.execute(_PARKED).fetchall()
-            for row in self._connection.execute(_ENTRY, (seq,))
+            (self._opener.entry(row), self._opener.parked(seq, why))
+            for seq, why in list(self._rows(_PARKED))
+            for row in self._rows(_ENTRY, (seq,))
         ]
 
     def newest(self, target: Target) -> Known | None:
         """See `ports.Catalog`."""
-        for intent_id, name, digest, state, filed in self._connection.execute(
-            _NEWEST, tuple(target)
-        ):
-            return Known(intent_id, name, digest, State(state), filed == "gone")
+        for row in self._rows(_NEWEST, (target_key(self._sealer, target),)):
+            return self._opener.known(row)
         return None
 
     def imported(self, name: bytes, digest: str) -> bool:
         """See `ports.Catalog`."""
-        return self._connection.execute(_IMPORTED, (name, digest)).get is not None
+        return self._value(_IMPORTED, (file_key(self._sealer, name, digest),)) is not None
 
     def unfinished(self) -> Sequence[Unfinished]:
         """See `ports.Catalog`."""
-        return [_unfinished(row) for row in self._connection.execute(_UNFINISHED)]
+        return [self._opener.unfinished(row) for row in self._rows(_UNFINISHED)]
 
     def known_ids(self, ids: Collection[str]) -> set[str]:
         """See `ports.Catalog`."""
-        return {i for i in ids if self._connection.execute(_KNOWN, (i,)).get is not None}
+        return {i for i in ids if self._value(_KNOWN, (i,)) is not None}
 
     def history(self, intent_id: str) -> Sequence[Entry]:
         """See `ports.Catalog`."""
-        return [_entry(row) for row in self._connection.execute(_HISTORY, (intent_id,))]
+        return [self._opener.entry(row) for row in self._rows(_HISTORY, (intent_id,))]
 
     def predecessor(self, name: bytes, intent_id: str) -> str | None:
         """See `ports.Catalog`."""
-        return self._id(_PREDECESSOR, (name, intent_id))
+        return self._id(_PREDECESSOR, (name_key(self._sealer, name), intent_id))
 
     def successor(self, name: bytes, intent_id: str) -> str | None:
         """See `ports.Catalog`."""
-        return self._id(_SUCCESSOR, (name, intent_id))
+        return self._id(_SUCCESSOR, (name_key(self._sealer, name), intent_id))
 
     def body(self, intent_id: str) -> bytes:
         """The bytes of an intent. Raises KeyError when they are not kept (any more)."""
-        value = self._connection.execute(_BODY, (intent_id,)).get
+        value = self._value(_BODY, (intent_id,))
         if not isinstance(value, bytes):
             raise KeyError(intent_id)
-        return value
+        return self._opener.body(intent_id, value)
 
     def bodies(self, intent_ids: Sequence[str]) -> Sequence[tuple[str, bytes]]:
         """The bytes of several intents, in the order asked. Raises KeyError as `body` does."""
-        found: dict[str, bytes] = dict(self._connection.execute(_BODIES, (json.dumps(intent_ids),)))
-        return [(intent_id, found[intent_id]) for intent_id in intent_ids]
+        found: dict[str, bytes] = dict(self._rows(_BODIES, (json.dumps(intent_ids),)))
+        return [(each, self._opener.body(each, found[each])) for each in intent_ids]
 
     def state(self, intent_id: str) -> State:
         """See `ports.Catalog`."""
-        value = self._connection.execute(_STATE, (intent_id,)).get
-        return State.NEW if value is None else State(value)
+        value = self._value(_STATE, (intent_id,))
+        return State.NEW if value is None else State(str(value))
 
     def was_retried(self, intent_id: str) -> bool:
         """Whether a later intent was made from this one."""
-        return self._connection.execute(_RETRIED, (intent_id,)).get is not None
+        return self._value(_RETRIED, (intent_id,)) is not None
 
     def has_imported(self) -> bool:
         """Whether anything of the original program was imported."""
-        return self._connection.execute(_ANY_IMPORTED).get is not None
+        return self._value(_ANY_IMPORTED) is not None
 
     def pauses(self) -> Sequence[Pause]:
-        """The pauses in force."""
-        return [
-            Pause(target, by, why, from_microseconds(at))
-            for target, by, why, at in self._connection.execute(_PAUSES)
-        ]
+        """The pauses in force, by target."""
+        pauses = [self._opener.pause(row) for row in self._rows(_PAUSES)]
+        return sorted(pauses, key=lambda pause: pause.target)
 
     def fact(self, key: str) -> str | None:
         """A small fact about this journal."""
-        value = self._connection.execute(_FACT, (key,)).get
+        value = self._value(_FACT, (key,))
         return None if value is None else str(value)
 
     def summary(self, intent_id: str) -> Summary | None:
@@ -192,11 +174,16 @@ class JournalReader:
 
     def summaries_of(self, name: bytes) -> Sequence[Summary]:
         """Every intent that was handed over under a name, newest first."""
-        return list(self._summaries(" WHERE name = ? ORDER BY seq DESC", (name,)))
+        return list(
+            self._summaries(
+                " WHERE name_key = ? ORDER BY seq DESC", (name_key(self._sealer, name),)
+            )
+        )
 
     def newest_by_name(self, name: bytes) -> tuple[str, State] | None:
         """Id and state of the newest intent that was handed over under a name."""
-        for summary in self._summaries(" WHERE name = ? ORDER BY seq DESC LIMIT 1", (name,)):
+        clause = " WHERE name_key = ? ORDER BY seq DESC LIMIT 1"
+        for summary in self._summaries(clause, (name_key(self._sealer, name),)):
             return summary.intent_id, summary.state
         return None
 
@@ -215,8 +202,8 @@ class JournalReader:
             where.append(f"state IN ({', '.join('?' * len(states))})")
             bindings += [state.value for state in states]
         if target is not None:
-            where.append("namespace = ? AND target = ?")
-            bindings += list(target)
+            where.append("target_key = ?")
+            bindings.append(target_key(self._sealer, target))
         if since is not None:
             where.append("received_at >= ?")
             bindings.append(to_microseconds(since))
@@ -237,89 +224,41 @@ class JournalReader:
 
     def counts(self) -> dict[State, int]:
         """How many intents stand in each state."""
-        rows = self._connection.execute("SELECT state, count(*) FROM intents GROUP BY state")
+        rows = self._rows("SELECT state, count(*) FROM intents GROUP BY state")
         return {State(state): count for state, count in rows}
 
     def _summaries(self, clause: str, bindings: tuple[apsw.SQLiteValue, ...]) -> Iterator[Summary]:
-        for row in self._connection.execute(_SUMMARY_COLUMNS + clause, bindings):
-            yield _summary(row)
+        return map(self._opener.summary, self._rows(_SUMMARY_COLUMNS + clause, bindings))
 
     def _id(self, query: str, bindings: tuple[apsw.SQLiteValue, ...]) -> str | None:
-        value = self._connection.execute(query, bindings).get
+        value = self._value(query, bindings)
         return None if value is None else str(value)
 
-
-def open_reader(state_dir: Path) -> JournalReader:
-    """Open the journal of a state dir for questions. Raises CannotStart when there is none."""
-    return JournalReader(open_for_reading(state_dir / FILE_NAME))
-
-
-def _entry(row: tuple[apsw.SQLiteValue, ...]) -> Entry:
-    seq, at, event, intent_id, name, received_at, size, digest, owner, *rest = row
-    namespace, target, correlation_id, retry_of = rest
-    return Entry(
-        seq=seq,  # type: ignore[arg-type] # STRICT table: the column's type holds
-        at=from_microseconds(at),  # type: ignore[arg-type] # STRICT table
-        event=decode(event),  # type: ignore[arg-type] # STRICT table
-        intent_id=intent_id,  # type: ignore[arg-type] # STRICT table
-        receipt=_receipt(name, received_at, size, digest, owner),
-        target=Target(str(namespace), str(target)) if target else None,
-        correlation_id=str(correlation_id or ""),
-        retry_of=retry_of,  # type: ignore[arg-type] # STRICT table
-    )
-
-
-def _receipt(*columns: apsw.SQLiteValue) -> Receipt | None:
-    name, received_at, size, digest, owner = columns
-    if name is None:
+    def _value(
+        self, query: str, bindings: tuple[apsw.SQLiteValue, ...] = ()
+    ) -> apsw.SQLiteValue | None:
+        for row in self._rows(query, bindings):
+            value: apsw.SQLiteValue = row[0]
+            return value
         return None
-    assert isinstance(name, bytes)
-    assert isinstance(received_at, int)
-    assert isinstance(size, int)
-    return Receipt(name, from_microseconds(received_at), size, str(digest), str(owner))
+
+    def _rows(self, query: str, bindings: tuple[apsw.SQLiteValue, ...] = ()) -> Iterator[Row]:
+        try:
+            yield from self._connection.execute(query, bindings)
+        except UNREADABLE as error:
+            raise unreadable(error) from error
 
 
-def _unfinished(row: tuple) -> Unfinished:  # type: ignore[type-arg] # STRICT table
-    (intent_id, seq, name, namespace, target, priority, received_at, state, runs, failures,
-     crashes, timeout, not_before, correlation_id) = row  # fmt: skip
-    return Unfinished(
-        intent_id=intent_id,
-        seq=seq,
-        name=name,
-        target=Target(namespace, target),
-        priority=priority,
-        received_at=from_microseconds(received_at),
-        state=State(state),
-        runs=runs,
-        failures=failures,
-        crashes=crashes,
-        timeout=None if timeout is None else timedelta(microseconds=timeout),
-        not_before=None if not_before is None else from_microseconds(not_before),
-        correlation_id=correlation_id,
-    )
+def file_key(sealer: Sealer, name: bytes, digest: str) -> bytes:
+    """What a file that the original had processed is looked up by."""
+    return sealer.blind(b"file", b"/".join((digest.encode(), name)))
 
 
-def _summary(row: tuple) -> Summary:  # type: ignore[type-arg] # STRICT table
-    (intent_id, seq, name, digest, size, namespace, target, priority, state, received_at,
-     final_at, runs, failures, crashes, not_before, correlation_id, submitted_by, retry_of,
-     filed) = row  # fmt: skip
-    return Summary(
-        intent_id=intent_id,
-        seq=seq,
-        name=name,
-        digest=digest,
-        size=size,
-        target=Target(namespace, target),
-        priority=priority,
-        state=State(state),
-        received_at=from_microseconds(received_at),
-        final_at=None if final_at is None else from_microseconds(final_at),
-        runs=runs,
-        failures=failures,
-        crashes=crashes,
-        not_before=None if not_before is None else from_microseconds(not_before),
-        correlation_id=correlation_id,
-        submitted_by=submitted_by,
-        retry_of=retry_of,
-        filed=filed,
-    )
+def open_reader(state_dir: Path, kek_file: Path | None = None) -> JournalReader:
+    """Open the journal of a state dir for questions. Raises CannotStart when there is none."""
+    connection = open_for_reading(state_dir / FILE_NAME)
+    try:
+        return JournalReader(connection, unlock(connection, state_dir, kek_file))
+    except BaseException:
+        connection.close()
+        raise

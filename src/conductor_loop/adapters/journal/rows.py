@@ -10,6 +10,15 @@ import msgspec
 from msgspec.structs import replace
 
 from conductor_loop.adapters.journal.database import to_microseconds
+from conductor_loop.adapters.journal.sealing import (
+    Facts,
+    Sealer,
+    body_place,
+    encode_facts,
+    event_place,
+    facts_place,
+    keyed_place,
+)
 from conductor_loop.core.events import (
     Admitted,
     Duplicated,
@@ -23,6 +32,7 @@ from conductor_loop.core.events import (
     Started,
     encode,
 )
+from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Record
 from conductor_loop.core.states import FINAL, RETRIABLE, IllegalTransition, State, evolve
 
@@ -31,18 +41,19 @@ SqlValue = None | int | float | bytes | str
 Bindings = tuple[SqlValue, ...]
 
 _INSERT_INTENT = """
-INSERT INTO intents (seq, id, name, digest, size, submitted_by, received_at, namespace, target,
-  priority, timeout, correlation_id, retry_of, state, final_at, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO intents (seq, id, name_key, target_key, facts, size, received_at, priority, timeout,
+  retry_of, state, final_at, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _UPDATE_INTENT = """
 UPDATE intents SET state = ?, runs = ?, failures = ?, crashes = ?, not_before = ? WHERE seq = ?"""
 _END_INTENT = "UPDATE intents SET state = ?, final_at = ? WHERE seq = ?"
 _END_INTENT_AND_DROP_BODY = "UPDATE intents SET state = ?, final_at = ?, body = NULL WHERE seq = ?"
 _INSERT_EVENT = "INSERT INTO events (seq, intent, at, event) VALUES (?, ?, ?, ?)"
-_PAUSE = "INSERT OR REPLACE INTO pauses (target, by, why, at) VALUES (?, ?, ?, ?)"
-_RESUME = "DELETE FROM pauses WHERE target = ?"
+_PAUSE = "INSERT OR REPLACE INTO pauses (target_key, pause, at) VALUES (?, ?, ?)"
+_RESUME = "DELETE FROM pauses WHERE target_key = ?"
 _LIVE = """
-SELECT id, seq, state, runs, failures, crashes FROM intents WHERE final_at IS NULL ORDER BY seq"""
+SELECT id, seq, state, runs, failures, crashes FROM intents
+WHERE final_at IS NULL AND seq NOT IN (SELECT seq FROM damaged) ORDER BY seq"""
 
 
 class LiveIntent(msgspec.Struct, frozen=True):
@@ -62,6 +73,7 @@ class Statements:
     Intents are inserted before they are updated; nothing else depends on order.
     """
 
+    sealer: Sealer
     inserts: list[Bindings] = field(default_factory=list)
     updates: list[Bindings] = field(default_factory=list)
     ends: list[Bindings] = field(default_factory=list)
@@ -92,6 +104,16 @@ def live_intents(connection: apsw.Connection) -> dict[str, LiveIntent]:
     }
 
 
+def target_key(sealer: Sealer, target: Target) -> bytes:
+    """What the intents of a target are looked up by."""
+    return sealer.blind(b"target", b"/".join((target.namespace.encode(), target.name.encode())))
+
+
+def name_key(sealer: Sealer, name: bytes) -> bytes:
+    """What the intents of a file name are looked up by."""
+    return sealer.blind(b"name", name)
+
+
 def add_record(
     statements: Statements, record: Record, live: LiveIntent | None, seq: int, at: int
 ) -> LiveIntent | None:
@@ -99,9 +121,10 @@ def add_record(
 
     Raises IllegalTransition.
     """
-    event = record.event
+    event, sealer = record.event, statements.sealer
     intent = seq if isinstance(event, Arrived) else (live.seq if live else None)
-    statements.events.append((seq, intent, at, encode(event)))
+    sealed = sealer.seal(event_place(seq, intent, at), encode(event))
+    statements.events.append((seq, intent, at, sealed))
     if record.intent_id is None:
         _add_service_event(statements, event, at)
         return None
@@ -117,29 +140,37 @@ def add_record(
 def _add_arrival(
     statements: Statements, intent_id: str, event: Arrived, body: bytes | None, seq: int, at: int
 ) -> LiveIntent:
-    receipt, state = event.receipt, evolve(State.NEW, event)
-    admitted = isinstance(event, Admitted)
+    receipt, state, sealer = event.receipt, evolve(State.NEW, event), statements.sealer
+    facts = facts_of(event)
+    admitted = event if isinstance(event, Admitted) else None
+    kept = body if admitted or state in RETRIABLE else None
     statements.inserts.append(
         (
             seq,
             intent_id,
-            receipt.name,
-            receipt.digest,
+            name_key(sealer, receipt.name),
+            target_key(sealer, Target(facts.namespace, facts.target)),
+            sealer.seal(facts_place(seq, intent_id), encode_facts(facts)),
             receipt.size,
-            receipt.submitted_by,
             to_microseconds(receipt.received_at),
-            "" if isinstance(event, Quarantined) else event.namespace,
-            "" if isinstance(event, Quarantined) else event.target,
-            event.priority if isinstance(event, Admitted) else 0,
-            _microseconds(event.timeout) if isinstance(event, Admitted) else None,
-            "" if isinstance(event, Quarantined) else event.correlation_id,
-            event.retry_of if isinstance(event, Admitted) else None,
+            admitted.priority if admitted else 0,
+            _microseconds(admitted.timeout) if admitted else None,
+            admitted.retry_of if admitted else None,
             state.value,
             None if admitted else at,
-            body if admitted or state in RETRIABLE else None,
+            None if kept is None else sealer.seal(body_place(intent_id), kept),
         )
     )
     return LiveIntent(seq, state)
+
+
+def facts_of(event: Arrived) -> Facts:
+    """What is private about an intent, as its first event tells it."""
+    receipt = event.receipt
+    named = (receipt.name, receipt.digest, receipt.submitted_by)
+    if isinstance(event, Quarantined):
+        return Facts(*named, "", "", "")
+    return Facts(*named, event.namespace, event.target, event.correlation_id)
 
 
 def _add_change(statements: Statements, event: Event, live: LiveIntent, at: int) -> LiveIntent:
@@ -179,9 +210,13 @@ def _count(live: LiveIntent, event: Event) -> LiveIntent:
 def _add_service_event(statements: Statements, event: Event, at: int) -> None:
     match event:
         case Paused(by, why, target):
-            statements.others.append((_PAUSE, (target, by, why, at)))
+            key = statements.sealer.blind(b"pause", target.encode())
+            told = msgspec.json.encode((target, by, why))
+            pause = statements.sealer.seal(keyed_place(b"pauses.pause", key), told)
+            statements.others.append((_PAUSE, (key, pause, at)))
         case Resumed(target=target):
-            statements.others.append((_RESUME, (target,)))
+            key = statements.sealer.blind(b"pause", target.encode())
+            statements.others.append((_RESUME, (key,)))
         case _:
             pass
 

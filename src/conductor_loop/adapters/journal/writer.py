@@ -10,21 +10,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Self
 
 import apsw
+import msgspec
 
+from conductor_loop.adapters.journal.data_keys import (
+    KeyRotation,
+    Sealing,
+    first_keys,
+    unlock_for_writing,
+)
 from conductor_loop.adapters.journal.database import (
     FILE_NAME,
+    open_for_reading,
     open_for_writing,
     to_microseconds,
 )
-from conductor_loop.adapters.journal.reader import IS_NEWEST, JournalReader, open_reader
+from conductor_loop.adapters.journal.reader import IS_NEWEST, JournalReader, file_key
 from conductor_loop.adapters.journal.rows import (
     LiveIntent,
     Statements,
     add_record,
     live_intents,
 )
+from conductor_loop.adapters.journal.sealing import Sealer, Vault, keyed_place, parked_place
 from conductor_loop.core.events import Started
 from conductor_loop.core.faults import ConductorError, DurabilityLost, NoRoom
 from conductor_loop.core.records import Entry, Record
@@ -40,7 +50,7 @@ _ADVANCE = "UPDATE relay SET seq = ?"
 _FILED = "UPDATE intents SET filed = ? WHERE id = ?"
 _PARK = "INSERT OR REPLACE INTO parked (seq, why) VALUES (?, ?)"
 _UNPARK = "DELETE FROM parked WHERE seq = ?"
-_IMPORT = "INSERT OR IGNORE INTO imported (name, digest, processed_at) VALUES (?, ?, ?)"
+_IMPORT = "INSERT OR IGNORE INTO imported (file_key, file, processed_at) VALUES (?, ?, ?)"
 _SET_FACT = "INSERT OR REPLACE INTO facts (key, value) VALUES (?, ?)"
 _FORGET_EVENTS = "DELETE FROM events WHERE intent = (SELECT seq FROM intents WHERE id = ?)"
 _FORGET_INTENT = f"DELETE FROM intents WHERE id = ? AND NOT ({IS_NEWEST})"
@@ -59,10 +69,19 @@ class _Request:
 class SqliteJournal:
     """`ports.Journal` and `ports.Feed`; `reader` is the `ports.Catalog`."""
 
-    def __init__(self, connection: apsw.Connection, reader: JournalReader, clock: Clock) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        reader: JournalReader,
+        clock: Clock,
+        sealer: Sealer,
+        rotation: KeyRotation | None,
+    ) -> None:
         self.reader = reader
         self._connection = connection
         self._clock = clock
+        self._sealer = sealer
+        self._rotation = rotation
         self._loop = asyncio.get_running_loop()
         self._live = live_intents(connection)
         self._last_seq = self._committed_seq = reader.last_seq()
@@ -73,6 +92,29 @@ class SqliteJournal:
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._thread.start()
+
+    @classmethod
+    def open(cls, state_dir: Path, clock: Clock, sealing: Sealing) -> Self:
+        """See `open_journal`."""
+        at = to_microseconds(clock.now())
+
+        def begin(connection: apsw.Connection) -> None:
+            if sealing.enabled:
+                first_keys(connection, state_dir, sealing.kek_file, at)
+
+        connection = open_for_writing(state_dir / FILE_NAME, begin)
+        try:
+            sealer = unlock_for_writing(connection, state_dir, sealing.kek_file)
+            reader = JournalReader(open_for_reading(state_dir / FILE_NAME), sealer)
+            rotation = (
+                KeyRotation(connection, sealer, state_dir, sealing)
+                if isinstance(sealer, Vault)
+                else None
+            )
+            return cls(connection, reader, clock, sealer, rotation)
+        except BaseException:
+            connection.close()
+            raise
 
     @property
     def lacks_room(self) -> bool:
@@ -85,7 +127,7 @@ class SqliteJournal:
 
     async def record(self, records: Sequence[Record]) -> Sequence[int]:
         """See `ports.Journal`."""
-        statements, at = Statements(), to_microseconds(self._clock.now())
+        statements, at = Statements(self._sealer), to_microseconds(self._clock.now())
         changed: dict[str, LiveIntent] = {}
         seq = self._last_seq
         for seq, record in enumerate(records, self._last_seq + 1):
@@ -138,7 +180,8 @@ class SqliteJournal:
 
     async def park(self, entry: Entry, why: str) -> None:
         """See `ports.Feed`."""
-        await self._write((_PARK, (entry.seq, why)), (_ADVANCE, (entry.seq,)))
+        sealed = self._sealer.seal(parked_place(entry.seq), why.encode())
+        await self._write((_PARK, (entry.seq, sealed)), (_ADVANCE, (entry.seq,)))
 
     async def unpark(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         """See `ports.Feed`."""
@@ -148,7 +191,14 @@ class SqliteJournal:
 
     async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
         """Keep (name, digest, microseconds) of what the original program had processed."""
-        await self._write(*((_IMPORT, row) for row in rows), (_SET_FACT, ("imported", source)))
+        await self._write(
+            *((_IMPORT, self._imported(*row)) for row in rows), (_SET_FACT, ("imported", source))
+        )
+
+    def _imported(self, name: bytes, digest: str, at: int) -> tuple[bytes, bytes, int]:
+        key = file_key(self._sealer, name, digest)
+        told = msgspec.msgpack.encode((name, digest))
+        return key, self._sealer.seal(keyed_place(b"imported.file", key), told), at
 
     async def forget(self, intent_ids: Sequence[str]) -> None:
         """See `ports.Journal`; of the newest admitted of a target the bare row stays."""
@@ -167,7 +217,7 @@ class SqliteJournal:
         self._connection.close()
 
     async def _write(self, *statements: tuple[str, tuple[apsw.SQLiteValue, ...]]) -> None:
-        await self._commit(Statements(others=list(statements)))
+        await self._commit(Statements(self._sealer, others=list(statements)))
 
     async def _commit(self, statements: Statements) -> None:
         if self._failed is not None:
@@ -202,6 +252,7 @@ class SqliteJournal:
     def _commit_batch(self, batch: list[_Request]) -> ConductorError | None:
         while True:
             try:
+                self._change_key_when_due()
                 with self._connection:
                     for request in batch:
                         request.statements.execute(self._connection)
@@ -216,6 +267,13 @@ class SqliteJournal:
             else:
                 self._lacks_room = False
                 return None
+
+    def _change_key_when_due(self) -> None:
+        if self._rotation is None:
+            return
+        at = to_microseconds(self._clock.now())
+        if self._rotation.is_due(at):
+            self._rotation.rotate(at)
 
     def _is_lack_of_room(self, error: Exception) -> bool:
         if isinstance(error, apsw.FullError):
@@ -269,8 +327,9 @@ class SqliteJournal:
         self._waiters = still
 
 
-def open_journal(state_dir: Path, clock: Clock) -> SqliteJournal:
-    """Open the journal of a state dir as its only writer; the caller holds the lock."""
-    path = state_dir / FILE_NAME
-    connection = open_for_writing(path)
-    return SqliteJournal(connection, open_reader(state_dir), clock)
+def open_journal(state_dir: Path, clock: Clock, sealing: Sealing | None = None) -> SqliteJournal:
+    """Open the journal of a state dir as its only writer; the caller holds the lock.
+
+    Raises CannotStart.
+    """
+    return SqliteJournal.open(state_dir, clock, sealing or Sealing())
