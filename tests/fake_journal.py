@@ -16,6 +16,7 @@ from conductor_loop.core.events import (
     Duplicated,
     HandedBack,
     IntentEvent,
+    Noticed,
     Paused,
     Quarantined,
     Receipt,
@@ -23,6 +24,7 @@ from conductor_loop.core.events import (
     Resumed,
     RetryScheduled,
     Started,
+    Tidied,
 )
 from conductor_loop.core.faults import NoRoom
 from conductor_loop.core.intent import Target
@@ -31,7 +33,7 @@ from conductor_loop.core.states import FINAL, RETRIABLE, State, evolve
 from conductor_loop.ports import Clock
 
 _Arrived = Admitted | Rejected | Quarantined | Duplicated
-_Service = Paused | Resumed | BreakerOpened | BreakerClosed
+_Service = Paused | Resumed | BreakerOpened | BreakerClosed | Noticed | Tidied
 _NEVER_RUN = frozenset({State.REJECTED, State.QUARANTINED, State.DUPLICATE})
 
 

@@ -22,6 +22,7 @@ from conductor_loop.conductor.backlog import WaitingPolicy
 from conductor_loop.conductor.control import parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts, Policies
 from conductor_loop.conductor.housekeeping import Housekeeping, RetentionPolicy
+from conductor_loop.conductor.notices import NoticeBoard
 from conductor_loop.conductor.work import WorkPolicy
 from conductor_loop.core.arrival import Arrival, Lease, Outcome
 from conductor_loop.core.breaker import BreakerPolicy
@@ -249,6 +250,7 @@ class Life:
             housekeeping=Housekeeping(
                 self.journal, self.journal.reader, NoTidying(), self.clock, never
             ),
+            notices=NoticeBoard(self.journal),
         )
 
     # Steps.

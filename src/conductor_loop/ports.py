@@ -172,6 +172,16 @@ They stay open until then. It returns where files of intents ended, as (intent i
 """
 
 
+class Notices(Protocol):
+    """Where anything tells what a guard would want to know; it becomes an event of the journal."""
+
+    def report(self, code: str, subject: str = "", *, by: str = "", **details: str) -> None:
+        """Take note, from any thread; never waits, and raises only KeyError.
+
+        `code` is one of `core.security_events.KINDS`, `subject` what it is about, `by` who did it.
+        """
+
+
 class Projection(Protocol):
     """A view of the journal, on disk. Applying an entry twice is the same as once.
 

@@ -33,11 +33,13 @@ from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.control import Control, parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts, Policies
 from conductor_loop.conductor.housekeeping import Housekeeping, RetentionPolicy
+from conductor_loop.conductor.notices import NoticeBoard
 from conductor_loop.conductor.recovery import recover_running
 from conductor_loop.conductor.steering import Steering
 from conductor_loop.conductor.work import WorkPolicy
 from conductor_loop.core.breaker import Breaker, BreakerPolicy
 from conductor_loop.core.control import Check, Reply, Request
+from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import CannotStart, ConductorError, Fault, NoRoom
 from conductor_loop.core.identity import UlidSequence
 from conductor_loop.core.intent import Intent
@@ -52,6 +54,8 @@ from conductor_loop.core.original_state import (
     read_original_state,
 )
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent, reread_intent
+from conductor_loop.core.records import Record
+from conductor_loop.core.security_events import severity_of
 from conductor_loop.core.settlement import RetryPolicy
 from conductor_loop.core.verdict import Service
 from conductor_loop.ports import Listener, Publisher
@@ -114,6 +118,8 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         publisher = await open_things.enter_async_context(_publisher(settings, layout, clock))
         journal = open_journal(Path(layout.state_path), clock, _sealing(settings))
         open_things.push_async_callback(journal.close)
+        notices = NoticeBoard(journal)
+        _report_start(notices, settings)
         await _import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(layout, clock)
         hints = open_things.enter_context(contextlib.closing(open_hints()))
@@ -130,7 +136,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
                 publisher=publisher,
                 projections=(
                     Filing(layout, spares),
-                    Verdicts(layout, journal.reader, _service(settings), keys),
+                    Verdicts(layout, journal.reader, _service(settings), keys, notices),
                 ),
                 listeners=(JournalLog(), tally, *listeners),
                 new_id=_new_id(clock),
@@ -139,16 +145,27 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
                 housekeeping=Housekeeping(
                     journal, journal.reader, Tidying(layout), clock, _retention(settings)
                 ),
+                notices=notices,
             ),
             _policies(settings, rules),
         )
         control = Control(conductor.steering, lambda: _checks(conductor, source, journal))
         _stop_on_signals(conductor)
-        async with serve_control(Path(layout.state_path), control.obey):
+        async with serve_control(Path(layout.state_path), control.obey, notices):
             # What exists now lives as long as the process: the collector need not look again.
             gc.freeze()
             await _run_to_the_end(conductor, journal)
         return Report(tally, conductor.gave_up, len(conductor.backlog))
+
+
+def _report_start(notices: NoticeBoard, settings: Settings) -> None:
+    notices.report(
+        "daemon_started",
+        by=user_name(os.geteuid()),
+        version=__version__,
+        config_sha256=settings.digest(),
+        pid=str(os.getpid()),
+    )
 
 
 async def _run_to_the_end(conductor: Conductor, journal: SqliteJournal) -> None:
@@ -401,3 +418,7 @@ async def _remember(journal: SqliteJournal, files: Sequence[FileState], source: 
     processed = [f for f in files if f.status is OriginalStatus.PROCESSED]
     rows = [(file_name(f), f.sha256, to_microseconds(f.processed_at)) for f in processed]
     await journal.remember_imported(rows, source)
+    told = {"count": str(len(rows))}
+    by = user_name(os.geteuid())
+    event = Noticed("state_imported", severity_of("state_imported"), source, told, by)
+    await journal.record([Record(None, event)])

@@ -25,6 +25,7 @@ from conductor_loop.ports import Projection
 from conductor_loop.projections.filing import Filing
 from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.spare_folders import SpareFolders
+from tests.fakes_notices import NoticesInMemory
 from tests.handoff_folder import (
     ABOUT,
     CANCELLED,
@@ -53,7 +54,7 @@ def _filing(handoff: HandoffFolder) -> Projection:
 
 
 def _verdicts(handoff: HandoffFolder) -> Projection:
-    return Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER)
+    return Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory())
 
 
 @pytest.fixture

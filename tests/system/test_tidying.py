@@ -16,6 +16,7 @@ from conductor_loop.projections.filing import Filing
 from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.spare_folders import SpareFolders
+from tests.fakes_notices import NoticesInMemory
 from tests.handoff_folder import (
     ABOUT,
     BODY,
@@ -52,7 +53,9 @@ def _apply(handoff: HandoffFolder, entries: Sequence[Entry]) -> None:
             Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
         )
     )
-    carried_out(Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER).apply(entries))
+    carried_out(
+        Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory()).apply(entries)
+    )
 
 
 def _remove(handoff: HandoffFolder, *numbers: int) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import stat
 import threading
@@ -17,6 +16,7 @@ from conductor_loop.core.events import Event, HandedBack, Skipped, SkipReason, S
 from conductor_loop.core.naming import LONGEST_NAME, verdict_name
 from conductor_loop.core.records import Entry
 from conductor_loop.projections.verdicts import Verdicts, verdict_owner
+from tests.fakes_notices import NoticesInMemory
 from tests.handoff_folder import (
     ABOUT,
     CANCELLED,
@@ -45,7 +45,7 @@ def handoff(tmp_path: Path) -> Iterator[HandoffFolder]:
 
 
 def _apply(handoff: HandoffFolder, entries: list[Entry]) -> None:
-    view = Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER)
+    view = Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory())
     assert list(carried_out(view.apply(entries))) == []
 
 
@@ -217,15 +217,20 @@ def _plant(path: Path, kind: str, secret: Path) -> None:
             (path / "kept").write_text("kept")
 
 
-def test_a_verdict_of_the_original_is_kept_out_of_the_way(
-    handoff: HandoffFolder, caplog: pytest.LogCaptureFixture
+def test_a_verdict_of_the_original_is_kept_out_of_the_way_and_told(
+    handoff: HandoffFolder,
 ) -> None:
     _plant(handoff.path / "status" / STATUS, "file", handoff.path)
-    _apply(handoff, handoff.run(1))
+    notices = NoticesInMemory()
+    carried_out(
+        Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, notices).apply(handoff.run(1))
+    )
     assert handoff.names("status") == set()
     aside = handoff.path / "status" / "history" / f"{id_of(1)}.moved-aside"
     assert "left by the original" in aside.read_text()
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    (notice,) = notices.told
+    assert (notice.code, notice.subject) == ("foreign_verdict", f"status/{STATUS}")
+    assert notice.details["moved_to"] == f"status/history/{id_of(1)}.moved-aside"
 
 
 def test_folders_are_moved_aside_as_often_as_they_are_made(handoff: HandoffFolder) -> None:

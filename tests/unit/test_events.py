@@ -36,6 +36,9 @@ def values(kind: object) -> st.SearchStrategy[object]:
         return st.one_of(*map(values, get_args(kind)))
     if get_origin(kind) is tuple:
         return st.lists(values(get_args(kind)[0]), max_size=2).map(tuple)
+    if get_origin(kind) is dict:
+        key, value = get_args(kind)
+        return st.dictionaries(values(key), values(value), max_size=2)
     assert isinstance(kind, type)
     if issubclass(kind, StrEnum):
         return st.sampled_from(list(kind))

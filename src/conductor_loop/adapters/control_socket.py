@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import pwd
 import socket
@@ -17,8 +16,8 @@ import msgspec
 
 from conductor_loop.core.control import Reply, Request, decode_reply, decode_request, encode
 from conductor_loop.core.faults import ConductorError, Fault
+from conductor_loop.ports import Notices
 
-_log = logging.getLogger("conductor_loop.control")
 _NAME = "control.sock"
 _LONGEST_LINE = 1 << 20
 _SECONDS = 60.0
@@ -35,12 +34,12 @@ class DaemonSilent(ConductorError):
 
 
 @asynccontextmanager
-async def serve_control(state_dir: Path, obey: Obey) -> AsyncIterator[None]:
+async def serve_control(state_dir: Path, obey: Obey, notices: Notices) -> AsyncIterator[None]:
     """Listen while the block runs. The caller holds the lock, so an old socket is nobody's."""
     folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _remove_stale(folder)
-        server = await _listen(folder, obey)
+        server = await _listen(folder, obey, notices)
         try:
             async with server:
                 yield
@@ -51,11 +50,11 @@ async def serve_control(state_dir: Path, obey: Obey) -> AsyncIterator[None]:
         os.close(folder)
 
 
-async def _listen(folder: int, obey: Obey) -> asyncio.Server:
+async def _listen(folder: int, obey: Obey, notices: Notices) -> asyncio.Server:
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(_SECONDS):
-                await _answer(reader, writer, obey)
+                await _answer(reader, writer, obey, notices)
         writer.close()
 
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -75,13 +74,15 @@ def _remove_stale(folder: int) -> None:
         os.unlink(_NAME, dir_fd=folder)
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, obey: Obey) -> None:
-    by = _operator(writer.get_extra_info("socket"))
-    if by is None:
-        _log.warning("refused a control command of another user")
-        reply = _refused("not_allowed", "only the daemon's own user and root may steer it")
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, obey: Obey, notices: Notices
+) -> None:
+    peer = _peer(writer.get_extra_info("socket"))
+    if peer in (0, os.geteuid()):
+        reply = await _obeyed(await reader.readline(), obey, user_name(peer))
     else:
-        reply = await _obeyed(await reader.readline(), obey, by)
+        notices.report("control_refused", _NAME, by=user_name(peer))
+        reply = _refused("not_allowed", "only the daemon's own user and root may steer it")
     writer.write(encode(reply))
     await writer.drain()
 
@@ -101,11 +102,11 @@ def _refused(code: str, message: str) -> Reply:
     return Reply(refusals=(Fault(code, message),))
 
 
-def _operator(peer: socket.socket) -> str | None:
-    """The name of the user at the other end; None when it may not steer."""
+def _peer(peer: socket.socket) -> int:
+    """The user at the other end."""
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(credentials)
-    return user_name(uid) if uid in (0, os.geteuid()) else None
+    return int(uid)
 
 
 def user_name(uid: int) -> str:

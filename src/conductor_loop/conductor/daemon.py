@@ -12,6 +12,7 @@ from datetime import timedelta
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.housekeeping import Housekeeping
 from conductor_loop.conductor.intake import Intake
+from conductor_loop.conductor.notices import NoticeBoard
 from conductor_loop.conductor.recovery import recover_running
 from conductor_loop.conductor.relay import Relay
 from conductor_loop.conductor.steering import Steering
@@ -55,6 +56,7 @@ class Parts:
     read: Callable[[bytes], Intent | Fault]
     jitter: Callable[[], float]
     housekeeping: Housekeeping
+    notices: NoticeBoard
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,14 @@ class Conductor:
             tidy = watching.create_task(self._parts.housekeeping.run(), name="housekeeping")
             async with asyncio.TaskGroup() as relaying:
                 relay = relaying.create_task(self.relay.run(), name="relay")
+                notices = relaying.create_task(self._parts.notices.run(), name="notices")
                 await self._recover()
                 async with asyncio.TaskGroup() as working:
                     work = working.create_task(self.work.run(), name="work")
                     await self._take_in()
                     await self._let_finish(work)
+                notices.cancel()
+                await self._parts.notices.close()
                 await self._bring_views_in_line()
                 relay.cancel()
             watch.cancel()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from conductor_loop.core.events import Tidied
+from conductor_loop.core.records import Record, Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
 from conductor_loop.ports import Catalog, Clock, Journal, Tidier
 
@@ -60,10 +62,16 @@ class Housekeeping:
         cutoff, total = self._clock.now() - age, 0
         while True:
             due = self._catalog.final_before(cutoff, states, _BATCH)
-            removed = self._tidier.remove(due) if due else []
-            await self._journal.forget(removed)
+            removed = await self._remove(due) if due else []
             total += len(removed)
             # What could not be removed now stays, and is tried in the next round.
             if len(due) < _BATCH or not removed:
                 return total
             await self._clock.sleep(_PAUSE_SECONDS)
+
+    async def _remove(self, due: Sequence[Summary]) -> Sequence[str]:
+        # Said first: what is gone without a word would look like a verdict that somebody took.
+        await self._journal.record([Record(None, Tidied(tuple(i.intent_id for i in due)))])
+        removed = self._tidier.remove(due)
+        await self._journal.forget(removed)
+        return removed

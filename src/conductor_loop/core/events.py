@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from conductor_loop.core.faults import Fault
+from conductor_loop.core.security_events import Severity
 
 
 class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -220,7 +221,25 @@ class BreakerClosed(_Event, frozen=True):
     after: timedelta
 
 
-ServiceEvent = Paused | Resumed | BreakerOpened | BreakerClosed
+class Noticed(_Event, frozen=True):
+    """Something that a guard would want to know; codes stand in `core.security_events`."""
+
+    code: str
+    severity: Severity
+    subject: str = ""
+    """What it is about: a path, a program, a setting."""
+    details: dict[str, str] = {}
+    by: str = ""
+    """Who caused it, where that is known."""
+
+
+class Tidied(_Event, frozen=True):
+    """The retention of these intents is over: whatever is left of them is about to be removed."""
+
+    intent_ids: tuple[str, ...]
+
+
+ServiceEvent = Paused | Resumed | BreakerOpened | BreakerClosed | Noticed | Tidied
 Event = IntentEvent | ServiceEvent
 
 _encoder = msgspec.json.Encoder()

@@ -14,6 +14,7 @@ from conductor_loop.core.events import (
     Event,
     Failed,
     HandedBack,
+    Noticed,
     Paused,
     Published,
     Quarantined,
@@ -22,9 +23,12 @@ from conductor_loop.core.events import (
     RetryScheduled,
     Skipped,
     Started,
+    Tidied,
     TimedOut,
 )
+from conductor_loop.core.legible import legible_line
 from conductor_loop.core.records import Entry
+from conductor_loop.core.security_events import Severity, meaning_of
 
 _log = logging.getLogger("conductor_loop.intent")
 _INFO, _WARN, _ERROR, _DEBUG = logging.INFO, logging.WARNING, logging.ERROR, logging.DEBUG
@@ -36,6 +40,8 @@ class JournalLog:
     def hear(self, entry: Entry) -> None:
         """See `ports.Listener`."""
         level, describe = _LINES[type(entry.event)]
+        if isinstance(entry.event, Noticed):
+            level = _NOTICED[entry.event.severity]
         if not _log.isEnabledFor(level):
             return
         facts = entry.facts()
@@ -125,6 +131,21 @@ def _closed(event: Event) -> str:
     return f"porch answers again after {format_duration(event.after)}; going on"
 
 
+def _noticed(event: Event) -> str:
+    assert isinstance(event, Noticed)
+    facts = [f"{name}={value}" for name, value in event.details.items()]
+    if event.by:
+        facts.append(f"by={event.by}")
+    subject = f": {event.subject}" if event.subject else ""
+    more = f" ({', '.join(facts)})" if facts else ""
+    return legible_line(f"{meaning_of(event.code)}{subject}{more}")
+
+
+def _tidied(event: Event) -> str:
+    assert isinstance(event, Tidied)
+    return f"{len(event.intent_ids)} intents are past their retention"
+
+
 def _started(event: Event) -> str:
     assert isinstance(event, Started)
     return "started"
@@ -146,4 +167,13 @@ _LINES: dict[type[Event], tuple[int, Callable[[Event], str]]] = {
     Resumed: (_INFO, _resumed),
     BreakerOpened: (_ERROR, _opened),
     BreakerClosed: (_INFO, _closed),
+    Noticed: (_WARN, _noticed),
+    Tidied: (_DEBUG, _tidied),
+}
+_NOTICED = {
+    Severity.INFO: _DEBUG,
+    Severity.LOW: _INFO,
+    Severity.MEDIUM: _WARN,
+    Severity.HIGH: _ERROR,
+    Severity.CRITICAL: _ERROR,
 }

@@ -5,7 +5,6 @@ Older verdicts lie in status/history/ID.status.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Generator, Sequence
 from itertools import count
@@ -24,7 +23,7 @@ from conductor_loop.core.verdict import (
     encode_verdict,
     signed_verdict,
 )
-from conductor_loop.ports import Signer, Steps
+from conductor_loop.ports import Notices, Signer, Steps
 from conductor_loop.projections.folders import (
     Folders,
     exists,
@@ -33,8 +32,6 @@ from conductor_loop.projections.folders import (
     vanishing,
     write_hidden,
 )
-
-_log = logging.getLogger("conductor_loop.verdicts")
 
 # What begins a new life of a name; a duplicate leaves the verdict of the first alone.
 _Arrived = Admitted | Rejected | Quarantined
@@ -66,17 +63,23 @@ class Verdicts:
     """`ports.Projection`: the last of all views, so a verdict that is seen means: all is done."""
 
     def __init__(
-        self, folders: Folders, catalog: Histories, about: Service, signer: Signer
+        self,
+        folders: Folders,
+        catalog: Histories,
+        about: Service,
+        signer: Signer,
+        notices: Notices,
     ) -> None:
         self._folders = folders
         self._catalog = catalog
         self._about = about
         self._signer = signer
+        self._notices = notices
 
     def apply(self, entries: Sequence[Entry]) -> Steps:
         """See `ports.Projection`. Returns no places: filing has told them."""
         for start in range(0, len(entries), _AT_ONCE):
-            batch = _Batch(self._folders, self._catalog, self._compose)
+            batch = _Batch(self._folders, self._catalog, self._compose, self._notices)
             with vanishing(self._folders.status, self._folders.history):
                 yield from batch.publish(entries[start : start + _AT_ONCE])
         return ()
@@ -115,11 +118,14 @@ def history_name(intent_id: str) -> bytes:
 class _Batch:
     """A few entries, published with one sync of their data and one of each folder."""
 
-    def __init__(self, folders: Folders, catalog: Histories, compose: _Compose) -> None:
+    def __init__(
+        self, folders: Folders, catalog: Histories, compose: _Compose, notices: Notices
+    ) -> None:
         self._compose = compose
         self._status = folders.status
         self._history = folders.history
         self._catalog = catalog
+        self._notices = notices
         self._touched: set[int] = set()
 
     def publish(self, entries: Sequence[Entry]) -> Generator[Sequence[int], None, None]:
@@ -187,11 +193,11 @@ class _Batch:
         self._touched |= {folder, self._history}
         new_name = self._free_name(_id(entry))
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=self._history)
-        _log.warning(
-            "something that is no verdict of ours stood at %s; it is now status/history/%s",
-            shown(name),
-            shown(new_name),
-            extra=entry.facts(),
+        self._notices.report(
+            "foreign_verdict",
+            f"status/{shown(name)}",
+            moved_to=f"status/history/{shown(new_name)}",
+            intent_id=_id(entry),
         )
 
     def _free_name(self, intent_id: str) -> bytes:

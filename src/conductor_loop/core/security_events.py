@@ -1,0 +1,43 @@
+"""What a guard would want to know: one table of codes, each with how much it matters and why.
+
+A code never changes once released; whoever reports one names it, never its severity.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How much it matters, from a note to a reason to get up at night."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+KINDS: dict[str, tuple[Severity, str]] = {
+    "daemon_started": (Severity.INFO, "the daemon started"),
+    "daemon_stopped": (Severity.INFO, "the daemon ended in order"),
+    "state_imported": (Severity.LOW, "what the original had processed was taken over"),
+    "switched_off": (Severity.MEDIUM, "a protection was switched off by the settings"),
+    "foreign_verdict": (
+        Severity.HIGH,
+        "something that is no verdict of ours stood where a verdict belongs; it was moved aside",
+    ),
+    "control_refused": (Severity.HIGH, "a user who may not steer the daemon tried to"),
+    "notices_lost": (Severity.HIGH, "more was noticed at once than could be kept"),
+}
+"""Every code: its severity, and a sentence for an operator."""
+
+
+def severity_of(code: str) -> Severity:
+    """Look up how much a code matters. Raises KeyError for one that is not in the table."""
+    return KINDS[code][0]
+
+
+def meaning_of(code: str) -> str:
+    """Say what a code means; codes of other versions mean themselves."""
+    return KINDS[code][1] if code in KINDS else code
