@@ -70,6 +70,7 @@ from conductor_loop.spare_folders import SpareFolders
 
 if TYPE_CHECKING:
     from conductor_loop.adapters.porch.publisher import PorchSection
+    from conductor_loop.adapters.sandbox.choice import SandboxSection
 
 _log = logging.getLogger("conductor_loop")
 BUILTIN = "builtin"
@@ -266,6 +267,21 @@ def _porch(settings: Settings, state: Path) -> PorchSection:
         workers=settings.worker_count(),
         grace=settings.grace,
         environment={n: os.environ[n] for n in settings.child_env if n in os.environ},
+        sandbox=sandbox_section(settings, state),
+    )
+
+
+def sandbox_section(settings: Settings, state: Path) -> SandboxSection:
+    """What the settings say about porch's confinement."""
+    from conductor_loop.adapters.sandbox.choice import SandboxSection
+
+    return SandboxSection(
+        choice=settings.sandbox_choice(),
+        network=settings.sandbox_net,
+        limits=settings.child_limits(),
+        read=settings.child_read,
+        write=settings.child_write,
+        closed=(settings.handoff, state),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.porch.publisher import PorchPublisher, PorchSection, open_porch
 from conductor_loop.core.packages import Mode
+from tests.sandboxes import sandbox
 from tests.system.child_processes import PORCHES
 
 
@@ -32,6 +33,7 @@ async def open_small_porch(folder: Path) -> AsyncIterator[PorchPublisher]:
         workers=2,
         grace=timedelta(seconds=10),
         environment={},
+        sandbox=sandbox(read=(PORCHES,), closed=(state,)),
     )
     handle = os.open(state, os.O_RDONLY)
     try:

@@ -32,6 +32,7 @@ from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.intent import Target
 from conductor_loop.core.packages import Mode
+from tests.sandboxes import sandbox
 from tests.system.child_processes import PATIENCE, PORCHES
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Bench:
             workers=2,
             grace=timedelta(seconds=PATIENCE),
             environment={},
+            sandbox=sandbox(read=(PORCHES,), write=(tmp_path,)),
         )
         for folder in (self.porch.parent, self.section.out, self.section.state):
             folder.mkdir()

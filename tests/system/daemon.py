@@ -120,6 +120,8 @@ class Site:
             name: text for name, text in os.environ.items() if not name.startswith("CONDUCTOR_")
         }
         """What commands get; a test may change it."""
+        # Porches of tests keep their books beside themselves.
+        self.environment["CONDUCTOR_CHILD_WRITE"] = os.fspath(top)
         self.before: list[str] = []
         """Words before every command, e.g. to run it as another user."""
         self.flags: tuple[str, ...] = QUICK

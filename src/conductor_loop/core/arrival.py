@@ -10,6 +10,7 @@ import msgspec
 from conductor_loop.core.events import Failure, Output, Receipt
 from conductor_loop.core.intent import Target
 from conductor_loop.core.naming import shown
+from conductor_loop.core.sandbox import UNCONFINED
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -87,6 +88,8 @@ class Delivered(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     porch_sha256: str = ""
     """SHA-256, in hex, of the program that ran; empty for none."""
+    sandbox: str = UNCONFINED
+    """The layer of confinement that it ran under."""
 
 
 class Undelivered(msgspec.Struct, frozen=True):
@@ -97,6 +100,7 @@ class Undelivered(msgspec.Struct, frozen=True):
     duration: timedelta
     failure: Failure
     porch_sha256: str = ""
+    sandbox: str = UNCONFINED
     """As in `Delivered`."""
 
 

@@ -63,6 +63,7 @@ def settle(
         started_at=outcome.started_at,
         duration=outcome.duration,
         porch_sha256=outcome.porch_sha256,
+        sandbox=outcome.sandbox,
     )
     if isinstance(outcome, Delivered):
         return Published(run, outcome.outputs, outcome.outputs_unknown, outcome.notes)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conductor_loop.core.faults import UsageError
+from conductor_loop.core.sandbox import SandboxChoice
 from conductor_loop.settings.model import OPTIONS, Option, Settings
 from conductor_loop.settings.readers import Unreadable, toml_text
 from conductor_loop.settings.spelling import closest, did_you_mean
@@ -19,11 +20,7 @@ from conductor_loop.settings.spelling import closest, did_you_mean
 _VARIABLES = {option.variable: option for option in OPTIONS.values()}
 _PREFIX = "CONDUCTOR_"
 _WITHOUT_PREFIX = [variable.removeprefix(_PREFIX) for variable in _VARIABLES]
-_LATER_SWITCHES = (
-    "CONDUCTOR_SECURITY_ENABLED",
-    "CONDUCTOR_CHROOT_ENABLED",
-    "CONDUCTOR_AUDIT_ENABLED",
-)
+_LATER_SWITCHES = ("CONDUCTOR_AUDIT_ENABLED",)
 """Switches of the original that this version knows by name only."""
 
 
@@ -162,6 +159,12 @@ def _overlaps(settings: Settings) -> Iterator[UsageError]:
         yield UsageError(
             f"-out and -handoff are the same folder, {settings.out}",
             hint="give -out a folder of its own",
+        )
+    if settings.chroot_enabled and settings.sandbox in (SandboxChoice.LANDLOCK, SandboxChoice.NONE):
+        yield UsageError(
+            f"CONDUCTOR_CHROOT_ENABLED=true demands the jail, -sandbox {settings.sandbox.value} "
+            "another",
+            hint="leave one of them out; the jail is -sandbox bwrap",
         )
     for flag, folder in (("-out", out), ("-handoff", handoff)):
         if folder == state or folder.startswith(state + os.sep):

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from conductor_loop.core.intent import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from conductor_loop.core.packages import Mode
+from conductor_loop.core.sandbox import Limits, NetworkChoice, SandboxChoice
 from conductor_loop.settings import readers
 from conductor_loop.settings.readers import Reader
 
@@ -25,6 +26,9 @@ MOST_WORKERS = 256
 MOST_ATTEMPTS = 100
 # A file is held whole in memory and in one row of the journal; SQLite takes 10^9 bytes at most.
 MOST_BYTES = 256 << 20
+MOST_MEMORY = 1 << 50
+# Several threads may use so many times the deadline before it ends them.
+_CPU_TIMEOUTS = 4
 # A shorter period would keep a core busy with nothing but listing the folder.
 SHORTEST_PERIOD = timedelta(milliseconds=10)
 # Random nonces of 96 bits: NIST SP 800-38D, 8.3.
@@ -251,6 +255,87 @@ class Settings:
         has_flag=False,
         shown_default="none",
     )
+    child_read: tuple[Path, ...] = _setting(
+        readers.folders(),
+        "",
+        _PORCH,
+        "paths that porch may read and run besides the system's and its own",
+        name="child.read",
+        has_flag=False,
+        shown_default="none",
+    )
+    child_write: tuple[Path, ...] = _setting(
+        readers.folders(),
+        "",
+        _PORCH,
+        "paths that porch may change besides OUT and its temporary folder",
+        name="child.write",
+        has_flag=False,
+        shown_default="none",
+    )
+    child_memory: int = _setting(
+        readers.size(0, MOST_MEMORY),
+        "4GiB",
+        _PORCH,
+        "data that one process of porch may hold in memory; 0 = no limit",
+        name="child.memory",
+        has_flag=False,
+    )
+    child_cpu: timedelta | None = _setting(
+        readers.unless(("auto", ""), readers.duration()),
+        "auto",
+        _PORCH,
+        "CPU time that one process of porch may use; 0 = no limit; auto: four times -timeout",
+        name="child.cpu",
+        has_flag=False,
+    )
+    child_files: int = _setting(
+        readers.number(0, 1 << 20),
+        "4096",
+        _PORCH,
+        "files that one process of porch may have open; 0 = no limit",
+        name="child.files",
+        has_flag=False,
+    )
+    child_file_size: int = _setting(
+        readers.size(0, MOST_MEMORY),
+        "1GiB",
+        _PORCH,
+        "largest file that porch may write; 0 = no limit",
+        name="child.file-size",
+        has_flag=False,
+    )
+    child_processes: int = _setting(
+        readers.number(0, 1 << 20),
+        "1024",
+        _PORCH,
+        "processes and threads porch's user may have more than at the start; 0 = no limit",
+        name="child.processes",
+        has_flag=False,
+    )
+    sandbox: SandboxChoice = _setting(
+        readers.choice(SandboxChoice),
+        "auto",
+        _PORCH,
+        "how porch is confined; auto: as well as can be had here, the others are demands",
+    )
+    sandbox_net: NetworkChoice = _setting(
+        readers.choice(NetworkChoice), "host", _PORCH, "network that porch may use"
+    )
+    chroot_enabled: bool = _setting(
+        readers.switch(),
+        "false",
+        _PORCH,
+        "demand the jail, as -sandbox bwrap does",
+        has_flag=False,
+    )
+    security_enabled: bool = _setting(
+        readers.switch(),
+        "true",
+        _RUNNING,
+        "false turns off the sandbox; never parsing, path safety or never-root",
+        has_flag=False,
+    )
     log_level: LogLevel = _setting(
         readers.choice(LogLevel), "info", _LOGS, "least severe line that is written"
     )
@@ -286,6 +371,23 @@ class Settings:
             if option.name != "config"
         }
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+
+    def sandbox_choice(self) -> SandboxChoice:
+        """The layer asked for, the switches of the original taken into account."""
+        if not self.security_enabled:
+            return SandboxChoice.NONE
+        return SandboxChoice.BWRAP if self.chroot_enabled else self.sandbox
+
+    def child_limits(self) -> Limits:
+        """What one process of porch may use, `auto` resolved."""
+        cpu = _CPU_TIMEOUTS * self.timeout if self.child_cpu is None else self.child_cpu
+        return Limits(
+            memory=self.child_memory,
+            cpu=cpu,
+            open_files=self.child_files,
+            file_size=self.child_file_size,
+            processes=self.child_processes,
+        )
 
     def worker_count(self) -> int:
         """How many attempts may run at a time, `auto` resolved on this machine."""

@@ -185,6 +185,19 @@ def _is_namespace_pattern(part: str) -> bool:
     return is_label(part[:-1] + "x" if part.endswith("*") else part)
 
 
+def folders() -> Reader[tuple[Path, ...]]:
+    """Absolute paths, separated by commas."""
+
+    def read(given: str) -> tuple[Path, ...]:
+        parts = tuple(Path(part.strip()) for part in given.split(",") if part.strip())
+        for part in parts:
+            if not part.is_absolute():
+                raise Unreadable(f"{part} is not an absolute path", "begin it with a slash")
+        return parts
+
+    return Reader("PATH,PATH", read, lambda paths: ",".join(map(str, paths)), in_toml=(list,))
+
+
 def unless(words: tuple[str, ...], reader: Reader[T]) -> Reader[T | None]:
     """What `reader` reads, or None for one of these words; None is shown as the first of them."""
     return Reader(

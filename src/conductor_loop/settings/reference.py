@@ -43,9 +43,8 @@ env = ["HOME", "KUBECONFIG"]
 _CLOSING = """\
 ## Known names without effect
 
-`CONDUCTOR_SECURITY_ENABLED`, `CONDUCTOR_CHROOT_ENABLED` and
-`CONDUCTOR_AUDIT_ENABLED` belong to the original. This version does not act on them yet and says so
-at start when one is set.
+`CONDUCTOR_AUDIT_ENABLED` belongs to the original. This version does not act on it yet and says so
+at start when it is set.
 """
 
 

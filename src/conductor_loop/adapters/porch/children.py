@@ -16,6 +16,7 @@ import msgspec
 from conductor_loop.adapters.porch.orphans import end_orphans
 from conductor_loop.adapters.porch.runs import message
 from conductor_loop.adapters.porch.spawner_link import SpawnerLink
+from conductor_loop.adapters.sandbox.confinement import Confinement
 from conductor_loop.core.child_output import Printed
 from conductor_loop.core.faults import CannotStart
 
@@ -100,9 +101,14 @@ class Children:
     Send ahead of free workers: the spawner then starts the next one without asking first.
     """
 
-    def __init__(self, workers: int, token_prefix: str) -> None:
+    def __init__(
+        self, workers: int, token_prefix: str, confinement: Confinement | None = None
+    ) -> None:
         self.token_prefix = token_prefix
+        self.layer = ""
+        """The layer of confinement that children run under."""
         self._workers = workers
+        self._confinement = confinement or Confinement()
         self._numbers = itertools.count(1)
         self._calls: dict[str, _Call] = {}
         self._pending: dict[int, asyncio.Future[Ending]] = {}
@@ -123,6 +129,7 @@ class Children:
             link.kill()
         if link.end:
             raise _no_spawner(link.end)
+        self.layer = link.layer
         self._open = True
         return self
 
@@ -194,7 +201,7 @@ class Children:
 
     def _connect(self) -> SpawnerLink:
         token = f"{self.token_prefix}spawner".encode()
-        self._link = SpawnerLink(self._workers, token, self._take, self._lost)
+        self._link = SpawnerLink(self._workers, token, self._confinement, self._take, self._lost)
         return self._link
 
     def _take(self, words: list[bytes], payload: bytes) -> None:

@@ -27,8 +27,11 @@ from conductor_loop.adapters.porch.children import (
     SupervisorLost,
 )
 from conductor_loop.adapters.porch.orphans import end_orphans, token_prefix
-from conductor_loop.adapters.porch.runs import TOKEN_VARIABLE
+from conductor_loop.adapters.porch.runs import FOLDER_VARIABLE, TOKEN_VARIABLE
 from conductor_loop.adapters.porch.spool import Spool
+from conductor_loop.adapters.sandbox import choice
+from conductor_loop.adapters.sandbox.choice import SandboxSection
+from conductor_loop.adapters.sandbox.rules import Places
 from conductor_loop.core.arrival import Abandoned, Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.child_output import cleaned
 from conductor_loop.core.durations import format_duration
@@ -42,7 +45,9 @@ from conductor_loop.ports import Clock
 _log = logging.getLogger("conductor_loop.porch")
 
 # What a program needs to find its tools, its files and its language; nothing else is inherited.
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+# The folder of the attempt: what porch leaves there goes with it.
+_FOLDER_VARIABLES = (FOLDER_VARIABLE, b"TMPDIR")
 _ID_VARIABLE = b"CONDUCTOR_INTENT_ID"
 _OUTPUTS_UNKNOWN = "porch writes into a shared folder"
 _ORPHANS_SECONDS = 10.0
@@ -62,6 +67,7 @@ class PorchSection:
     """Between SIGTERM and SIGKILL."""
     environment: Mapping[str, str]
     """Variables that porch gets besides the clean minimum."""
+    sandbox: SandboxSection
 
 
 class PorchCommand:
@@ -170,7 +176,7 @@ class PorchPublisher:
         if isinstance(outcome, Abandoned):
             return outcome
         self._describe(lease, outcome)
-        return replace(outcome, porch_sha256=porch_sha256)
+        return replace(outcome, porch_sha256=porch_sha256, sandbox=self._children.layer)
 
     async def settle_output(self) -> None:
         """See `ports.Publisher`."""
@@ -205,6 +211,7 @@ class PorchPublisher:
             key=lease.intent_id,
             argv=(self.command.path, b"-intent", copy, *self._destination, *self._flags),
             environment=(
+                *(name + b"=" + os.path.dirname(copy) for name in _FOLDER_VARIABLES),
                 *self._environment,
                 self._token + attempt,
                 _ID_VARIABLE + b"=" + lease.intent_id.encode(),
@@ -246,9 +253,9 @@ def _judged(lease: Lease, result: ChildResult) -> Outcome:
 
 
 def _environment(extra: Mapping[str, str]) -> tuple[bytes, ...]:
-    """The clean minimum, and over it what the operator lists; never our own two variables."""
+    """The clean minimum, and over it what the operator lists; never our own variables."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    ours = {os.fsdecode(TOKEN_VARIABLE), os.fsdecode(_ID_VARIABLE)}
+    ours = set(map(os.fsdecode, (TOKEN_VARIABLE, _ID_VARIABLE, FOLDER_VARIABLE)))
     chosen = {name: text for name, text in {**inherited, **extra}.items() if name not in ours}
     return tuple(os.fsencode(f"{name}={text}") for name, text in chosen.items())
 
@@ -278,11 +285,27 @@ async def open_porch(
     with _folders_named():
         spool = Spool(section.state)
     with spool:
-        async with Children(section.workers, prefix) as children:
+        layer = choice.choose(section.sandbox)
+        places = _places(section, spool)
+        confinement = choice.confinement(layer, section.sandbox, command.path, places)
+        async with Children(section.workers, prefix, confinement) as children:
+            for gap in (*layer.gaps, *choice.opened_too_far(places)):
+                _log.warning(gap)
+            _log.info("porch runs in the sandbox %s", children.layer)
             with _folders_named():
                 publisher = PorchPublisher(section, command, children, spool, clock)
             with contextlib.closing(publisher):
                 yield publisher
+
+
+def _places(section: PorchSection, spool: Spool) -> Places:
+    return Places(
+        out=os.fsencode(section.out.absolute()),
+        work=spool.folders,
+        closed=[os.fsencode(path.absolute()) for path in section.sandbox.closed],
+        read=[os.fsencode(path.absolute()) for path in section.sandbox.read],
+        write=[os.fsencode(path.absolute()) for path in section.sandbox.write],
+    )
 
 
 @contextmanager

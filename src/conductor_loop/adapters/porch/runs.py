@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = b"CONDUCTOR_ATTEMPT"
 """Names the attempt in the environment of everything that runs for it."""
+FOLDER_VARIABLE = b"PWD"
+"""Names the folder that a child starts in."""
 KEPT = 32 * 1024
 """Bytes kept of each end of a stream; what lies between is counted and dropped."""
 

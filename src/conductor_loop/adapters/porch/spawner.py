@@ -13,7 +13,8 @@ import sys
 import time
 
 from conductor_loop.adapters.porch import proc
-from conductor_loop.adapters.porch.runs import Run, Stream, message, messages
+from conductor_loop.adapters.porch.runs import FOLDER_VARIABLE, Run, Stream, message, messages
+from conductor_loop.adapters.sandbox import confinement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ _SIGNALS = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, signal.SIG
 class Spawner:
     """Runs at most `workers` children at once, the rest in order, each to its very end."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, layer: str, limits: list[str]) -> None:
+        self.layer = layer.encode()
+        self.limit = confinement.limiter(limits)
         self.free = set(range(workers))
         self.waiting: dict[int, Run] = {}
         self.running: dict[int, Run] = {}
@@ -64,7 +67,7 @@ class Spawner:
 
     def serve(self) -> None:
         """Work until the daemon is gone and nothing that ran for it is left."""
-        self.outgoing += message(b"ready")
+        self.outgoing += message(b"ready " + self.layer)
         self._flush()
         while self.connected or self.running or self.ended:
             for descriptor, _ in self.poll.poll(self._patience()):
@@ -170,6 +173,7 @@ class Spawner:
             pipes += os.pipe()
             pipes += os.pipe()
             run.pid = self._spawn(run, pipes[1], pipes[3])
+            self.limit(run.pid)
         except OSError as error:
             for descriptor in pipes:
                 os.close(descriptor)
@@ -181,6 +185,8 @@ class Spawner:
 
     def _spawn(self, run: Run, output: int, errors: int) -> int:
         """Start a child in a session of its own, with nothing of ours but these streams."""
+        # posix_spawn cannot change the folder for the child, so the spawner itself goes there.
+        os.chdir(run.environment.get(FOLDER_VARIABLE, b"/"))
         return os.posix_spawn(
             run.argv[0],
             run.argv,
@@ -370,7 +376,7 @@ def _signal(pid: int, number: int) -> None:
 def _prepare() -> None:
     """Become fit to hold children, then begin again as `serve` without the modules this took.
 
-    All that is done here outlives an exec. Confinement (Landlock, no-new-privileges) goes last.
+    All that is done here outlives an exec. Confinement goes last.
     """
     os.closerange(CONNECTION + 1, max(os.sysconf("SC_OPEN_MAX"), 1024))
     # A terminal or a service manager tells the daemon, which ends us by closing the connection.
@@ -380,14 +386,19 @@ def _prepare() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    os.execv(sys.executable, command(sys.argv[1], "serve", sys.argv[3]))
+    layer = confinement.obey(sys.argv[4:])
+    limits = [word for word in sys.argv[4:] if word.startswith("limit:")]
+    os.execv(sys.executable, command(sys.argv[1], "serve", sys.argv[3], [layer, *limits]))
 
 
-def command(folder: str, step: str, workers: str) -> list[str]:
-    """The command line of this program; `folder` is where the package `conductor_loop` lies."""
+def command(folder: str, step: str, workers: str, words: list[str]) -> list[str]:
+    """The command line of this program; `folder` is where the package `conductor_loop` lies.
+
+    `words` are those of a `Confinement` for `prepare`, and for `serve` the layer and the limits.
+    """
     # An import takes the compiled file, a script would be compiled anew: 1 MB of resident memory.
     start = f"import sys; sys.path.append(sys.argv[1]); from {__name__} import main; main()"
-    return [sys.executable, "-I", "-S", "-c", start, folder, step, workers]
+    return [sys.executable, "-I", "-S", "-c", start, folder, step, workers, *words]
 
 
 def main() -> None:
@@ -395,7 +406,7 @@ def main() -> None:
     if sys.argv[2] == "prepare":
         _prepare()
     os.set_inheritable(CONNECTION, False)  # noqa: FBT003 - it takes no keyword
-    spawner = Spawner(workers=int(sys.argv[3]))
+    spawner = Spawner(int(sys.argv[3]), sys.argv[4], sys.argv[5:])
     try:
         spawner.serve()
     except Exception:  # noqa: BLE001 - the daemon puts it in its log and starts another

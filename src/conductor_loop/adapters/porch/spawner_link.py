@@ -15,6 +15,7 @@ from pathlib import Path
 import conductor_loop
 from conductor_loop.adapters.porch.runs import TOKEN_VARIABLE, messages
 from conductor_loop.adapters.porch.spawner import CONNECTION, command
+from conductor_loop.adapters.sandbox.confinement import Confinement
 
 _CHUNK = 256 * 1024
 _CLOSING_SECONDS = 10.0
@@ -29,18 +30,21 @@ class SpawnerLink:
         self,
         workers: int,
         token: bytes,
+        confinement: Confinement,
         take: Callable[[list[bytes], bytes], None],
         lost: Callable[[], None],
     ) -> None:
         """Start it; raises OSError. `take` gets each message, as words and payload."""
         self._take, self._lost = take, lost
-        self._pid, self._socket = _start(workers, token)
+        self._pid, self._socket = _start(workers, token, confinement)
         self._incoming, self._outgoing = bytearray(), bytearray()
         self._broken = ""
         self._gone = asyncio.Event()
         self.born = time.monotonic()
         self.answered = asyncio.Event()
         """Set when it said that it is ready, and when it ended."""
+        self.layer = ""
+        """The layer of confinement that it says it reached."""
         self.end = ""
         """Why it ended; empty as long as it has not."""
         self._loop = asyncio.get_running_loop()
@@ -109,6 +113,7 @@ class SpawnerLink:
         self._incoming += data
         for words, payload in messages(self._incoming):
             if words[0] == b"ready":
+                self.layer = words[1].decode()
                 self.answered.set()
             elif words[0] == b"broken":
                 self._broken = payload.decode("utf-8", "replace")
@@ -116,9 +121,10 @@ class SpawnerLink:
                 self._take(words, payload)
 
 
-def _start(workers: int, token: bytes) -> tuple[int, socket.socket]:
+def _start(workers: int, token: bytes, confinement: Confinement) -> tuple[int, socket.socket]:
     ours, theirs = socket.socketpair()
     package = str(Path(conductor_loop.__file__).parent.parent)
+    words = command(package, "prepare", str(workers), confinement.words())
     environment = {TOKEN_VARIABLE: token}
     if _LOADER_VARIABLE in os.environ:
         environment[_LOADER_VARIABLE.encode()] = os.environb[_LOADER_VARIABLE.encode()]
@@ -127,7 +133,7 @@ def _start(workers: int, token: bytes) -> tuple[int, socket.socket]:
         try:
             pid = os.posix_spawn(
                 sys.executable,
-                command(package, "prepare", str(workers)),
+                words,
                 environment,
                 file_actions=_descriptors(theirs.fileno()),
                 setsid=True,

@@ -50,6 +50,11 @@ class Spool:
                 return place.put(attempt, name, body)
         return last.put(attempt, name, body)
 
+    @property
+    def folders(self) -> list[bytes]:
+        """Where copies may be put."""
+        return [place.path for place in self._places]
+
     def remove(self, path: bytes) -> None:
         """Remove the copy that `put` returned, and whatever the program left beside it."""
         folder = os.path.dirname(path)
@@ -64,10 +69,10 @@ class _Place:
     """A folder of ours that holds copies."""
 
     def __init__(self, path: Path) -> None:
-        self._path = os.fsencode(path)
+        self.path = os.fsencode(path)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(self._path, _PRIVATE)
-        self._folder = disk.open_folder(self._path)
+            os.mkdir(self.path, _PRIVATE)
+        self._folder = disk.open_folder(self.path)
         facts = os.fstat(self._folder)
         if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
             os.close(self._folder)
@@ -83,11 +88,11 @@ class _Place:
         except OSError:
             os.rmdir(attempt, dir_fd=self._folder)
             raise
-        return self._path + b"/" + place
+        return self.path + b"/" + place
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # a child that could not be ended may still read
-            os.rmdir(self._path)
+            os.rmdir(self.path)
         os.close(self._folder)
 
 

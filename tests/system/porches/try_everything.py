@@ -1,0 +1,90 @@
+"""Try what `attempts.json` beside it lists, and write into OUT what came of each attempt.
+
+That is a list of (verb, subject). Results: `done`, or the name of the exception.
+"""
+
+import json
+import os
+import socket
+import sys
+
+
+def remove(path):
+    os.remove(path)
+
+
+def write(path):
+    with open(path, "r+b") as file:
+        file.write(b"forged")
+
+
+def create(path):
+    with open(os.path.expandvars(path), "xb") as file:
+        file.write(b"forged")
+
+
+def read(path):
+    with open(path, "rb") as file:
+        file.read(1)
+
+
+def rename(paths):
+    os.rename(*paths.split("|"))
+
+
+def signal(_):
+    """The daemon is the parent of the spawner, which is ours."""
+    with open(f"/proc/{os.getppid()}/stat") as file:
+        daemon = int(file.read().rpartition(")")[2].split()[1])
+    os.kill(daemon, 0)
+
+
+def abstract(name):
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(f"\0{name}")
+
+
+def connect(address):
+    host, port = address.split(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
+
+
+def report_folder(_):
+    with open(os.path.join(out, "folder"), "w") as file:
+        file.write(os.getcwd())
+
+
+def setuid(_):
+    os.setuid(0)
+
+
+VERBS = {
+    "read": read,
+    "write": write,
+    "create": create,
+    "remove": remove,
+    "list": os.listdir,
+    "rename": rename,
+    "signal": signal,
+    "abstract": abstract,
+    "connect": connect,
+    "report-folder": report_folder,
+    "setuid": setuid,
+}
+
+out = sys.argv[4]
+with open(os.path.join(os.path.dirname(__file__), "attempts.json"), "rb") as file:
+    attempts = json.load(file)
+results = {}
+for verb, subject in attempts:
+    try:
+        VERBS[verb](subject)
+        results[f"{verb} {subject}"] = "done"
+    except OSError as error:
+        results[f"{verb} {subject}"] = type(error).__name__
+with open(os.path.join(out, "tried.json"), "w") as file:
+    json.dump(results, file)
+with open("/proc/self/status") as status, open(os.path.join(out, "status"), "w") as copy:
+    copy.write(status.read())
+with open(os.path.join(out, "uids"), "w") as file:
+    json.dump([os.getresuid(), os.getresgid(), os.getgroups()], file)

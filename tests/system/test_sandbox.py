@@ -1,0 +1,207 @@
+"""What porch may touch: the real daemon, and a porch that tries everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conductor_loop.adapters.sandbox import landlock
+from tests.system.daemon import Site, Verdict, intent
+
+pytestmark = pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock")
+PORCHES = Path(__file__).parent / "porches"
+SCOPED = pytest.mark.skipif(landlock.abi() < 6, reason="Landlock 6 brought scopes")
+TCP = pytest.mark.skipif(landlock.abi() < 4, reason="Landlock 4 brought TCP")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A site with nothing opened besides what is open to everyone."""
+    site = Site(tmp_path)
+    site.environment["CONDUCTOR_CHILD_WRITE"] = ""
+    return site
+
+
+def hostile(site: Site, attempts: tuple[tuple[str, str], ...]) -> str:
+    """A porch that tries all this."""
+    folder = site.top / "bin"
+    folder.mkdir()
+    porch = folder / "porch"
+    program = folder / "try.py"
+    program.write_bytes((PORCHES / "try_everything.py").read_bytes())
+    (folder / "attempts.json").write_text(json.dumps(attempts))
+    porch.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{program}" "$@"\n')
+    porch.chmod(0o755)
+    return str(porch)
+
+
+def tried(site: Site, *attempts: tuple[str, str], flags: tuple[str, ...] = ()) -> dict[str, str]:
+    """Let a porch try; what came of each attempt: `done`, or the name of an error."""
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once("-porch", hostile(site, attempts), *flags)
+    verdict: Verdict = site.verdict("intent-a.json")
+    assert verdict["status"] == "success", verdict
+    return dict(json.loads((site.out / "tried.json").read_text()))
+
+
+def test_the_verdict_names_the_layer_that_the_attempt_ran_under(site: Site) -> None:
+    tried(site)
+
+    assert site.verdict("intent-a.json")["sandbox"] == f"landlock-{landlock.abi()}"
+
+
+def test_without_a_sandbox_the_verdict_says_so(site: Site) -> None:
+    tried(site, flags=("-sandbox", "none"))
+
+    assert site.verdict("intent-a.json")["sandbox"] == "none"
+
+
+def test_the_security_switch_turns_the_sandbox_off(site: Site) -> None:
+    site.environment["CONDUCTOR_SECURITY_ENABLED"] = "false"
+    tried(site)
+
+    assert site.verdict("intent-a.json")["sandbox"] == "none"
+
+
+def test_row_34_a_child_cannot_touch_handoff_or_state(site: Site) -> None:
+    site.handoff.mkdir()
+    foreign = site.handoff / "note.txt"
+    foreign.write_text("mine")
+    attempts = (
+        ("read", str(foreign)),
+        ("write", str(foreign)),
+        ("remove", str(foreign)),
+        ("list", str(site.handoff)),
+        ("create", str(site.handoff / "intent-forged.json")),
+        ("create", str(site.handoff / "processed" / "forged.json")),
+        ("create", str(site.handoff / "status" / "intent-a.json.status")),
+        ("list", str(site.state)),
+        ("read", str(site.state / "journal.db")),
+        ("write", str(site.state / "journal.db")),
+        ("remove", str(site.state / "journal.db")),
+    )
+
+    results = tried(site, *attempts)
+
+    assert len(results) == len(attempts)
+    assert set(results.values()) == {"PermissionError"}
+    assert foreign.read_text() == "mine"
+
+
+def test_row_34_the_same_child_can_do_all_that_without_a_sandbox(site: Site) -> None:
+    site.handoff.mkdir()
+    (site.handoff / "note.txt").write_text("mine")
+
+    results = tried(site, ("write", str(site.handoff / "note.txt")), flags=("-sandbox", "none"))
+
+    assert set(results.values()) == {"done"}
+
+
+@SCOPED
+def test_row_34_a_child_cannot_signal_the_daemon(site: Site) -> None:
+    results = tried(site, ("signal", "daemon"))
+
+    assert set(results.values()) == {"PermissionError"}
+
+
+@SCOPED
+def test_row_34_a_child_cannot_reach_abstract_sockets_of_others(site: Site) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0conductor-test-{os.getpid()}")
+        listener.listen()
+        results = tried(site, ("abstract", f"conductor-test-{os.getpid()}"))
+
+    assert set(results.values()) == {"PermissionError"}
+
+
+def test_a_child_may_write_to_out_and_to_its_temporary_folder(site: Site) -> None:
+    results = tried(
+        site,
+        ("create", str(site.out / "made.txt")),
+        ("create", "$TMPDIR/made.txt"),
+        ("create", "made-in-the-working-folder.txt"),
+        ("rename", f"{site.out}/made.txt|{site.out}/renamed.txt"),
+    )
+
+    assert set(results.values()) == {"done"}
+
+
+def test_what_a_child_leaves_in_its_temporary_folder_is_gone_afterwards(site: Site) -> None:
+    tried(site, ("create", "left.txt"), ("report-folder", "x"))
+
+    folder = (site.out / "folder").read_text()
+    assert not Path(folder).exists()
+
+
+def test_a_child_cannot_read_or_write_elsewhere(site: Site, tmp_path: Path) -> None:
+    (site.top / "elsewhere").mkdir()
+    (site.top / "elsewhere" / "secret").write_text("x")
+
+    results = tried(
+        site,
+        ("read", str(site.top / "elsewhere" / "secret")),
+        ("create", str(site.top / "elsewhere" / "new")),
+        ("read", "/etc/shadow"),
+    )
+
+    assert set(results.values()) == {"PermissionError"}
+
+
+def test_the_operator_can_open_paths_to_the_child(site: Site) -> None:
+    for name in ("readable", "writable"):
+        (site.top / name).mkdir()
+        (site.top / name / "file").write_text("x")
+    site.environment["CONDUCTOR_CHILD_READ"] = str(site.top / "readable")
+    site.environment["CONDUCTOR_CHILD_WRITE"] = str(site.top / "writable")
+
+    results = tried(
+        site,
+        ("read", str(site.top / "readable" / "file")),
+        ("write", str(site.top / "readable" / "file")),
+        ("write", str(site.top / "writable" / "file")),
+    )
+
+    assert list(results.values()) == ["done", "PermissionError", "done"]
+
+
+def test_opening_the_handoff_folder_to_the_child_is_said_at_start(site: Site) -> None:
+    site.environment["CONDUCTOR_CHILD_WRITE"] = str(site.top)
+    site.hand_over_all({"intent-a.json": intent()})
+
+    done = site.once("-porch", site.porch("exit 0"))
+
+    assert f"porch may reach {site.handoff}, because {site.top} is open to it" in done.stderr
+
+
+@TCP
+def test_without_network_a_child_gets_no_tcp_and_the_verdict_says_so(site: Site) -> None:
+    results = tried(site, ("connect", "127.0.0.1:9"), flags=("-sandbox-net", "none"))
+
+    assert set(results.values()) == {"PermissionError"}
+    assert site.verdict("intent-a.json")["sandbox"] == f"landlock-{landlock.abi()}+no-tcp"
+
+
+def test_network_of_the_host_is_open_by_default(site: Site) -> None:
+    assert set(tried(site, ("connect", "127.0.0.1:9")).values()) == {"ConnectionRefusedError"}
+
+
+def test_a_child_gains_no_rights_from_set_uid_programs(site: Site) -> None:
+    tried(site)
+
+    assert "NoNewPrivs:\t1" in (site.out / "status").read_text()
+
+
+def test_no_network_without_a_sandbox_is_refused(site: Site) -> None:
+    done: subprocess.CompletedProcess[str] = site.once(
+        "-porch", site.porch("exit 0"), "-sandbox", "none", "-sandbox-net", "none"
+    )
+
+    assert done.returncode == 1
+    assert "-sandbox-net none needs a sandbox" in done.stderr
