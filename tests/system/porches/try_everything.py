@@ -7,63 +7,64 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
 
 
-def remove(path):
+def remove(path: str) -> None:
     os.remove(path)
 
 
-def write(path):
+def write(path: str) -> None:
     with open(path, "r+b") as file:
         file.write(b"forged")
 
 
-def create(path):
+def create(path: str) -> None:
     with open(os.path.expandvars(path), "xb") as file:
         file.write(b"forged")
 
 
-def read(path):
+def read(path: str) -> None:
     with open(path, "rb") as file:
         file.read(1)
 
 
-def rename(paths):
+def rename(paths: str) -> None:
     os.rename(*paths.split("|"))
 
 
-def signal(_):
+def signal(_: str) -> None:
     """The daemon is the parent of the spawner, which is ours."""
     with open(f"/proc/{os.getppid()}/stat") as file:
         daemon = int(file.read().rpartition(")")[2].split()[1])
     os.kill(daemon, 0)
 
 
-def abstract(name):
+def abstract(name: str) -> None:
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(f"\0{name}")
 
 
-def connect(address):
+def connect(address: str) -> None:
     host, port = address.split(":")
     socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def report_folder(_):
+def report_folder(_: str) -> None:
     with open(os.path.join(out, "folder"), "w") as file:
         file.write(os.getcwd())
 
 
-def setuid(_):
+def setuid(_: str) -> None:
     os.setuid(0)
 
 
-VERBS = {
+VERBS: dict[str, Callable[[str], object]] = {
     "read": read,
     "write": write,
     "create": create,
     "remove": remove,
-    "list": os.listdir,
+    "list": os.scandir,
     "rename": rename,
     "signal": signal,
     "abstract": abstract,
@@ -73,7 +74,7 @@ VERBS = {
 }
 
 out = sys.argv[4]
-with open(os.path.join(os.path.dirname(__file__), "attempts.json"), "rb") as file:
+with open(os.path.join(os.path.dirname(__file__), "attempts.json")) as file:
     attempts = json.load(file)
 results = {}
 for verb, subject in attempts:
