@@ -1,6 +1,6 @@
 # Everything a developer runs. Paths are relative on purpose: make cannot cope with spaces in its own.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench crash lock
+.PHONY: help demo test check format bench crash supply-chain lock
 
 # The daemon is started hundreds of times by tests: it need not be compiled each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,7 +15,7 @@ ARGS ?=
 $(shell test "$$(cat $(STAMP) 2>/dev/null)" = "$$(pwd -P)" || rm -f $(STAMP))
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(STAMP)  ## install into .venv, run the samples, show verdicts and packages
 	@.venv/bin/conductor-loop demo
@@ -44,9 +44,15 @@ bench: $(STAMP)  ## measure speed and memory (about 10 minutes; ARGS=--quick for
 
 crash: $(STAMP)  ## kill the daemon at every system call (takes long), write docs/reliability.md
 	@.ci/tools strace
+	@echo "==> 2,000 walks of the model"
+	@THOROUGH=1 $(PYTEST) -q --timeout=7200 tests/system/test_model.py
+	@echo "==> the sweep and the soak"
 	@$(PYTHON_IN_VENV) -m tests.crash --write-docs $(ARGS)
 
-lock: $(STAMP)  ## resolve requirements-dev.lock anew, with releases at least a week old
+supply-chain: $(STAMP)  ## build the wheel twice and compare, bill of materials, known vulnerabilities
+	@.ci/supply-chain
+
+lock: $(STAMP)  ## resolve the requirements*.lock anew, with releases at least a week old
 	@.ci/lock
 
 $(STAMP): pyproject.toml requirements-dev.lock .ci/install
