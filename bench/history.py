@@ -8,7 +8,9 @@ from pathlib import Path
 
 from conductor_loop.adapters.journal.data_keys import unlock
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_writing, to_microseconds
-from conductor_loop.adapters.journal.rows import Statements, add_record
+from conductor_loop.adapters.journal.ledger import begin_count, read_count
+from conductor_loop.adapters.journal.rows import Change, Statements, add_record
+from conductor_loop.adapters.journal.sealing import Vault
 from conductor_loop.core.events import (
     Admitted,
     Event,
@@ -41,9 +43,12 @@ def fill_journal(handoff: Path, finished: int) -> None:
         for number in range(first, min(first + _AT_ONCE, finished)):
             _add(statements, number, begin + _SPAN * number / finished)
         with connection:
-            statements.execute(connection)
+            statements.execute(connection, Change())
     connection.execute("UPDATE intents SET filed = ?", (Place.PROCESSED.value,))
     connection.execute("UPDATE relay SET seq = ?", (finished * _EVENTS_EACH,))
+    if isinstance(sealer, Vault):
+        with connection:
+            begin_count(connection, sealer, read_count(connection, sealer).commits)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
 

@@ -94,6 +94,7 @@ class SteeredJournal(SqliteJournal):
         """Close the files; what was not committed is lost."""
         self.reader.close()
         self._connection.close()
+        self._custody.close()
 
 
 class SteeredSource(FakeSource):

@@ -359,6 +359,7 @@ def _checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) 
     breaker, backlog = conductor.backlog.breaker, conductor.backlog
     stalled = conductor.relay.stalled_by
     parked = conductor.relay.parked_count
+    damaged = len(journal.reader.damaged())
     return [
         Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
         _handoff_check(source),
@@ -367,6 +368,7 @@ def _checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) 
         Check("room", backlog.free > 0, "" if backlog.free > 0 else _crowd(backlog)),
         Check("disk", not journal.lacks_room, "full" if journal.lacks_room else ""),
         Check("views", stalled is None, str(stalled or "")),
+        Check("nothing-damaged", not damaged, f"{damaged} set aside, not run" if damaged else ""),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
 

@@ -91,7 +91,13 @@ async def test_only_its_owner_may_read_the_journal_whatever_the_umask(tmp_path: 
     finally:
         os.umask(before)
 
-    files = [FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", "journal.kek"]
+    files = [
+        FILE_NAME,
+        f"{FILE_NAME}-wal",
+        f"{FILE_NAME}-shm",
+        f"{FILE_NAME}.anchor",
+        "journal.kek",
+    ]
     assert modes == dict.fromkeys(files, 0o600) | {"keys": 0o700}
 
 

@@ -46,6 +46,15 @@ class Pause:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """An intent, or a notice of the service, that was set aside."""
+
+    seq: int
+    intent_id: str | None
+    why: str
+
+
 class Opener:
     """Opens what a journal holds. Every method raises JournalDamaged for what was altered."""
 
@@ -83,13 +92,14 @@ class Opener:
         return self.sealer.open(parked_place(seq), stored).decode()
 
     def pause(self, row: Row) -> Pause:
-        """One row of `pauses`."""
+        """One row of `pauses`; one that cannot be opened pauses everything, to be safe."""
         key, stored, at = row
+        moment = from_microseconds(at)
         try:
             told = self.sealer.open(keyed_place(b"pauses.pause", key), stored)
-            return Pause(*_pause_decoder.decode(told), from_microseconds(at))
-        except msgspec.MsgspecError as error:
-            raise damaged(str(error)) from error
+            return Pause(*_pause_decoder.decode(told), moment)
+        except (JournalDamaged, msgspec.MsgspecError):
+            return Pause("", "journal", "a pause that cannot be read any more", moment)
 
     def entry(self, row: Row) -> Entry:
         """One event, with the facts of its intent."""

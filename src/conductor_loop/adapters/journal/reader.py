@@ -11,8 +11,8 @@ import apsw
 
 from conductor_loop.adapters.journal.data_keys import unlock
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading, to_microseconds
-from conductor_loop.adapters.journal.opening import Opener, Pause, Row, unreadable
-from conductor_loop.adapters.journal.rows import name_key, target_key
+from conductor_loop.adapters.journal.opening import Damage, Opener, Pause, Row, unreadable
+from conductor_loop.adapters.journal.rows import IS_NEWEST, name_key, target_key
 from conductor_loop.adapters.journal.sealing import Sealer
 from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Entry, Known, Summary, Unfinished
@@ -21,12 +21,15 @@ from conductor_loop.core.states import State
 _ENTRY_COLUMNS = """
 SELECT e.seq, e.at, e.event, e.intent, i.id, i.facts, i.received_at, i.size, i.retry_of
 FROM events e LEFT JOIN intents i ON i.seq = e.intent"""
-_AFTER = _ENTRY_COLUMNS + " WHERE e.seq > ? ORDER BY e.seq LIMIT ?"
+# What was set aside is not told to anybody: it cannot be believed.
+_NOT_ASIDE = "coalesce(e.intent, e.seq) NOT IN (SELECT seq FROM damaged)"
+_AFTER = f"{_ENTRY_COLUMNS} WHERE e.seq > ? AND {_NOT_ASIDE} ORDER BY e.seq LIMIT ?"
 _HISTORY = (
     _ENTRY_COLUMNS + " WHERE e.intent = (SELECT seq FROM intents WHERE id = ?) ORDER BY e.seq"
 )
 _PARKED = "SELECT seq, why FROM parked ORDER BY seq"
-_ENTRY = _ENTRY_COLUMNS + " WHERE e.seq = ?"
+_ENTRY = f"{_ENTRY_COLUMNS} WHERE e.seq = ? AND {_NOT_ASIDE}"
+_DAMAGED = "SELECT d.seq, i.id, d.why FROM damaged d LEFT JOIN intents i USING (seq) ORDER BY d.seq"
 _POSITION = "SELECT seq FROM relay"
 _LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT seq FROM relay))"
 _NEWEST = """
@@ -61,12 +64,6 @@ _PAUSES = "SELECT target_key, pause, at FROM pauses"
 _FACT = "SELECT value FROM facts WHERE key = ?"
 
 
-IS_NEWEST = """
-state NOT IN ('rejected', 'quarantined', 'duplicate') AND NOT EXISTS (
-  SELECT 1 FROM intents newer
-  WHERE newer.target_key = intents.target_key
-    AND newer.state NOT IN ('rejected', 'quarantined', 'duplicate') AND newer.seq > intents.seq)"""
-"""Whether a row of `intents` is the newest admitted one of its target."""
 UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError)
 """What SQLite raises for a file that was whole when it was opened."""
 
@@ -163,6 +160,10 @@ class JournalReader:
         pauses = [self._opener.pause(row) for row in self._rows(_PAUSES)]
         return sorted(pauses, key=lambda pause: pause.target)
 
+    def damaged(self) -> Sequence[Damage]:
+        """What was set aside because it cannot be trusted, oldest first."""
+        return [Damage(*row) for row in self._rows(_DAMAGED)]
+
     def fact(self, key: str) -> str | None:
         """A small fact about this journal."""
         value = self._value(_FACT, (key,))
@@ -218,6 +219,7 @@ class JournalReader:
         clause = f"""
         WHERE final_at < ? AND state IN ({", ".join("?" * len(states))})
           AND filed IS NOT NULL AND NOT (filed = 'gone' AND {IS_NEWEST})
+          AND seq NOT IN (SELECT seq FROM damaged)
         ORDER BY final_at LIMIT ?"""
         bindings = (to_microseconds(cutoff), *(state.value for state in states), limit)
         return list(self._summaries(clause, bindings))
@@ -259,6 +261,9 @@ def open_reader(state_dir: Path, kek_file: Path | None = None) -> JournalReader:
     connection = open_for_reading(state_dir / FILE_NAME)
     try:
         return JournalReader(connection, unlock(connection, state_dir, kek_file))
+    except UNREADABLE as error:
+        connection.close()
+        raise unreadable(error) from error
     except BaseException:
         connection.close()
         raise

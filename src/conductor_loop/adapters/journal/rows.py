@@ -14,6 +14,7 @@ from conductor_loop.adapters.journal.sealing import (
     Facts,
     Sealer,
     body_place,
+    decode_facts,
     encode_facts,
     event_place,
     facts_place,
@@ -51,6 +52,16 @@ _END_INTENT_AND_DROP_BODY = "UPDATE intents SET state = ?, final_at = ?, body = 
 _INSERT_EVENT = "INSERT INTO events (seq, intent, at, event) VALUES (?, ?, ?, ?)"
 _PAUSE = "INSERT OR REPLACE INTO pauses (target_key, pause, at) VALUES (?, ?, ?)"
 _RESUME = "DELETE FROM pauses WHERE target_key = ?"
+_FINAL_AT = 11
+"""Where `_INSERT_INTENT` binds final_at."""
+IS_NEWEST = """
+state NOT IN ('rejected', 'quarantined', 'duplicate') AND NOT EXISTS (
+  SELECT 1 FROM intents newer
+  WHERE newer.target_key = intents.target_key
+    AND newer.state NOT IN ('rejected', 'quarantined', 'duplicate') AND newer.seq > intents.seq)"""
+"""Whether a row of `intents` is the newest admitted one of its target."""
+_FORGOTTEN = f"SELECT seq, facts, state, ({IS_NEWEST}) FROM intents WHERE id = ?"
+_KEEP_BARE = "UPDATE intents SET filed = 'gone', body = NULL, facts = ? WHERE seq = ?"
 _LIVE = """
 SELECT id, seq, state, runs, failures, crashes FROM intents
 WHERE final_at IS NULL AND seq NOT IN (SELECT seq FROM damaged) ORDER BY seq"""
@@ -67,6 +78,16 @@ class LiveIntent(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
+class Change:
+    """What one transaction adds and removes: seqs of intents, and how many events."""
+
+    arrived: list[int] = field(default_factory=list)
+    departed: list[int] = field(default_factory=list)
+    events: int = 0
+    unfinished: int = 0
+
+
+@dataclass(slots=True)
 class Statements:
     """What one commit writes, grouped so that each statement is prepared once.
 
@@ -80,9 +101,15 @@ class Statements:
     ends_without_body: list[Bindings] = field(default_factory=list)
     events: list[Bindings] = field(default_factory=list)
     others: list[tuple[str, Bindings]] = field(default_factory=list)
+    forgets: list[str] = field(default_factory=list)
+    """Ids of intents of which everything goes that need not stay."""
 
-    def execute(self, connection: apsw.Connection) -> None:
-        """Run them inside the caller's transaction."""
+    def execute(self, connection: apsw.Connection, change: Change) -> None:
+        """Run them inside the caller's transaction, and add up what it changes."""
+        change.events += len(self.events)
+        change.arrived += [seq for seq, *_ in self.inserts]  # type: ignore[misc] # STRICT
+        change.unfinished += sum(row[_FINAL_AT] is None for row in self.inserts)
+        change.unfinished -= len(self.ends) + len(self.ends_without_body)
         for statement, rows in (
             (_INSERT_INTENT, self.inserts),
             (_UPDATE_INTENT, self.updates),
@@ -94,6 +121,25 @@ class Statements:
                 connection.executemany(statement, rows)
         for statement, bindings in self.others:
             connection.execute(statement, bindings)
+        for intent_id in self.forgets:
+            _forget(connection, self.sealer, intent_id, change)
+
+
+def _forget(connection: apsw.Connection, sealer: Sealer, intent_id: str, change: Change) -> None:
+    """Of the newest admitted intent of a target the bare row stays: duplicates are told by it."""
+    found = connection.execute(_FORGOTTEN, (intent_id,)).fetchone()
+    if found is None:
+        return
+    seq, stored, state, is_newest = found
+    connection.execute("DELETE FROM events WHERE intent = ?", (seq,))
+    change.events -= connection.changes()
+    if not is_newest:
+        connection.execute("DELETE FROM intents WHERE seq = ?", (seq,))
+        change.departed.append(seq)
+        return
+    place = facts_place(seq, intent_id)
+    facts = replace(decode_facts(sealer.open(place, stored)), kept=state)
+    connection.execute(_KEEP_BARE, (sealer.seal(place, encode_facts(facts)), seq))
 
 
 def live_intents(connection: apsw.Connection) -> dict[str, LiveIntent]:
@@ -102,6 +148,12 @@ def live_intents(connection: apsw.Connection) -> dict[str, LiveIntent]:
         str(intent_id): LiveIntent(seq, State(state), runs, failures, crashes)
         for intent_id, seq, state, runs, failures, crashes in connection.execute(_LIVE)
     }
+
+
+def keys_of(sealer: Sealer, facts: Facts) -> tuple[bytes, bytes]:
+    """What an intent with these facts is looked up by: its name's key and its target's."""
+    target = Target(facts.namespace, facts.target)
+    return name_key(sealer, facts.name), target_key(sealer, target)
 
 
 def target_key(sealer: Sealer, target: Target) -> bytes:

@@ -15,28 +15,26 @@ from typing import Self
 import apsw
 import msgspec
 
-from conductor_loop.adapters.journal.data_keys import (
-    KeyRotation,
-    Sealing,
-    first_keys,
-    unlock_for_writing,
-)
+from conductor_loop.adapters.journal.custody import Custody, begin_sealed, take_custody
+from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import (
     FILE_NAME,
     open_for_reading,
     open_for_writing,
     to_microseconds,
 )
-from conductor_loop.adapters.journal.reader import IS_NEWEST, JournalReader, file_key
+from conductor_loop.adapters.journal.opening import unreadable
+from conductor_loop.adapters.journal.reader import UNREADABLE, JournalReader, file_key
 from conductor_loop.adapters.journal.rows import (
+    Change,
     LiveIntent,
     Statements,
     add_record,
     live_intents,
 )
-from conductor_loop.adapters.journal.sealing import Sealer, Vault, keyed_place, parked_place
+from conductor_loop.adapters.journal.sealing import keyed_place, parked_place
 from conductor_loop.core.events import Started
-from conductor_loop.core.faults import ConductorError, DurabilityLost, NoRoom
+from conductor_loop.core.faults import ConductorError, DurabilityLost, JournalDamaged, NoRoom
 from conductor_loop.core.records import Entry, Record
 from conductor_loop.core.states import FINAL
 from conductor_loop.ports import Clock
@@ -52,9 +50,6 @@ _PARK = "INSERT OR REPLACE INTO parked (seq, why) VALUES (?, ?)"
 _UNPARK = "DELETE FROM parked WHERE seq = ?"
 _IMPORT = "INSERT OR IGNORE INTO imported (file_key, file, processed_at) VALUES (?, ?, ?)"
 _SET_FACT = "INSERT OR REPLACE INTO facts (key, value) VALUES (?, ?)"
-_FORGET_EVENTS = "DELETE FROM events WHERE intent = (SELECT seq FROM intents WHERE id = ?)"
-_FORGET_INTENT = f"DELETE FROM intents WHERE id = ? AND NOT ({IS_NEWEST})"
-_KEEP_NEWEST = f"UPDATE intents SET filed = 'gone', body = NULL WHERE id = ? AND {IS_NEWEST}"
 
 
 @dataclass(slots=True)
@@ -70,18 +65,13 @@ class SqliteJournal:
     """`ports.Journal` and `ports.Feed`; `reader` is the `ports.Catalog`."""
 
     def __init__(
-        self,
-        connection: apsw.Connection,
-        reader: JournalReader,
-        clock: Clock,
-        sealer: Sealer,
-        rotation: KeyRotation | None,
+        self, connection: apsw.Connection, reader: JournalReader, clock: Clock, custody: Custody
     ) -> None:
         self.reader = reader
         self._connection = connection
         self._clock = clock
-        self._sealer = sealer
-        self._rotation = rotation
+        self._custody = custody
+        self._sealer = custody.sealer
         self._loop = asyncio.get_running_loop()
         self._live = live_intents(connection)
         self._last_seq = self._committed_seq = reader.last_seq()
@@ -96,22 +86,15 @@ class SqliteJournal:
     @classmethod
     def open(cls, state_dir: Path, clock: Clock, sealing: Sealing) -> Self:
         """See `open_journal`."""
-        at = to_microseconds(clock.now())
-
-        def begin(connection: apsw.Connection) -> None:
-            if sealing.enabled:
-                first_keys(connection, state_dir, sealing.kek_file, at)
-
-        connection = open_for_writing(state_dir / FILE_NAME, begin)
+        path, at = state_dir / FILE_NAME, to_microseconds(clock.now())
+        connection = open_for_writing(path, lambda new: begin_sealed(new, state_dir, sealing, at))
         try:
-            sealer = unlock_for_writing(connection, state_dir, sealing.kek_file)
-            reader = JournalReader(open_for_reading(state_dir / FILE_NAME), sealer)
-            rotation = (
-                KeyRotation(connection, sealer, state_dir, sealing)
-                if isinstance(sealer, Vault)
-                else None
-            )
-            return cls(connection, reader, clock, sealer, rotation)
+            custody = take_custody(connection, state_dir, sealing, at)
+            reader = JournalReader(open_for_reading(path), custody.sealer)
+            return cls(connection, reader, clock, custody)
+        except UNREADABLE as error:
+            connection.close()
+            raise unreadable(error) from error
         except BaseException:
             connection.close()
             raise
@@ -202,11 +185,7 @@ class SqliteJournal:
 
     async def forget(self, intent_ids: Sequence[str]) -> None:
         """See `ports.Journal`; of the newest admitted of a target the bare row stays."""
-        await self._write(
-            *((_FORGET_EVENTS, (intent_id,)) for intent_id in intent_ids),
-            *((_KEEP_NEWEST, (intent_id,)) for intent_id in intent_ids),
-            *((_FORGET_INTENT, (intent_id,)) for intent_id in intent_ids),
-        )
+        await self._commit(Statements(self._sealer, forgets=list(intent_ids)))
 
     async def close(self) -> None:
         """Commit what waits if there is room, end the thread, close the file."""
@@ -215,6 +194,7 @@ class SqliteJournal:
         await asyncio.to_thread(self._thread.join)
         self.reader.close()
         self._connection.close()
+        self._custody.close()
 
     async def _write(self, *statements: tuple[str, tuple[apsw.SQLiteValue, ...]]) -> None:
         await self._commit(Statements(self._sealer, others=list(statements)))
@@ -252,10 +232,15 @@ class SqliteJournal:
     def _commit_batch(self, batch: list[_Request]) -> ConductorError | None:
         while True:
             try:
-                self._change_key_when_due()
+                self._custody.change_key_when_due(to_microseconds(self._clock.now()))
                 with self._connection:
+                    change = Change()
                     for request in batch:
-                        request.statements.execute(self._connection)
+                        request.statements.execute(self._connection, change)
+                    count = self._custody.count(self._connection, change)
+                self._custody.settle(count)
+            except JournalDamaged as error:
+                return error
             except (apsw.Error, *_SURPRISES) as error:
                 if not self._is_lack_of_room(error):
                     return DurabilityLost(
@@ -267,13 +252,6 @@ class SqliteJournal:
             else:
                 self._lacks_room = False
                 return None
-
-    def _change_key_when_due(self) -> None:
-        if self._rotation is None:
-            return
-        at = to_microseconds(self._clock.now())
-        if self._rotation.is_due(at):
-            self._rotation.rotate(at)
 
     def _is_lack_of_room(self, error: Exception) -> bool:
         if isinstance(error, apsw.FullError):
