@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from conductor_loop import __version__
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.control_socket import serve_control, user_name
+from conductor_loop.adapters.control_socket import serve_control
 from conductor_loop.adapters.handoff.events import open_hints
 from conductor_loop.adapters.handoff.layout import Layout, open_layout
 from conductor_loop.adapters.handoff.lock import hold_lock
@@ -29,6 +29,7 @@ from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import to_microseconds
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import Keys, open_keys
+from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.control import Control, parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts, Policies
@@ -53,6 +54,7 @@ from conductor_loop.core.original_state import (
     file_name,
     read_original_state,
 )
+from conductor_loop.core.rates import tell_over_rate
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent, reread_intent
 from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import severity_of
@@ -74,6 +76,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("conductor_loop")
 BUILTIN = "builtin"
+_RESUME = "resume with: conductor-loop resume"
+_OUTAGE = "the environment fails, not the intents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +299,9 @@ def _folder_settings(settings: Settings) -> FolderSettings:
         period=settings.period,
         max_bytes=settings.max_file_size,
         once=settings.once,
+        intake_rate=settings.intake_rate,
+        owner_rate=settings.owner_rate,
+        burst=settings.intake_burst,
     )
 
 
@@ -311,7 +318,12 @@ def _policies(settings: Settings, rules: IntakeRules) -> Policies:
             settings.timeout,
             RetryPolicy(settings.max_attempts, settings.retry_backoff),
         ),
-        waiting=WaitingPolicy(max_wait=settings.max_wait, supersede=settings.supersede),
+        waiting=WaitingPolicy(
+            max_wait=settings.max_wait,
+            supersede=settings.supersede,
+            namespace_rate=settings.namespace_rate,
+            burst=settings.intake_burst,
+        ),
         breaker=BreakerPolicy(first_probe=settings.retry_backoff.total_seconds()),
         grace=settings.grace,
         longest_pause=settings.timeout if settings.once else None,
@@ -363,14 +375,20 @@ def _checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) 
     return [
         Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
         _handoff_check(source),
-        Check("not-paused", not backlog.paused, "resume with: conductor-loop resume"),
-        Check("porch", not breaker.is_open, "the environment fails, not the intents"),
+        Check("not-paused", not backlog.paused, _RESUME if backlog.paused else ""),
+        Check("porch", not breaker.is_open, _OUTAGE if breaker.is_open else ""),
         Check("room", backlog.free > 0, "" if backlog.free > 0 else _crowd(backlog)),
+        Check("rates", ok=True, message=_rates(source, backlog)),
         Check("disk", not journal.lacks_room, "full" if journal.lacks_room else ""),
         Check("views", stalled is None, str(stalled or "")),
         Check("nothing-damaged", not damaged, f"{damaged} set aside, not run" if damaged else ""),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
+
+
+def _rates(source: FolderSource, backlog: Backlog) -> str:
+    folder = source.state()
+    return tell_over_rate(folder.is_over_rate, folder.over_rate, backlog.over_rate())
 
 
 def _crowd(backlog: Backlog) -> str:

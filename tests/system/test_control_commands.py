@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conductor_loop.adapters.control_socket import user_name
+from conductor_loop.adapters.users import user_name
 from conductor_loop.core.states import State
 from tests.system.daemon import Daemon, Site, intent, wait_until
 

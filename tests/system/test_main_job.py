@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-from conductor_loop.adapters.control_socket import user_name
+from conductor_loop.adapters.users import user_name
 from tests.system.daemon import COMMAND, LogLine, Site, intent
 
 EXAMPLE = b"""{

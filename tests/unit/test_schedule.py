@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from conductor_loop.core.intent import Target
+from conductor_loop.core.rates import Buckets, Rate
 from conductor_loop.core.records import Unfinished
 from conductor_loop.core.schedule import Schedule
 from conductor_loop.core.states import State
@@ -46,6 +47,93 @@ def drained(schedule: Schedule, now: float = NOW) -> list[int]:
         taken.append(chosen.seq)
         schedule.finish(chosen.target)
     return taken
+
+
+# Namespaces over their rate.
+
+
+ELSEWHERE = Target("other", "x")
+
+
+def limited(*items: Unfinished, burst: int = 1) -> Schedule:
+    """A namespace may begin `burst` at once, and one a second."""
+    schedule = Schedule(Buckets(Rate(1, 1), burst))
+    for each in items:
+        schedule.add(each)
+    return schedule
+
+
+def test_a_namespace_over_its_rate_holds_up_no_other() -> None:
+    schedule = limited(item(1, A), item(2, B), item(3, C), item(4, ELSEWHERE))
+
+    assert drained(schedule) == [1, 4]
+    assert schedule.over_rate() == {"ns": 2}
+    assert schedule.newly_over() == ["ns"]
+    assert schedule.newly_over() == []
+
+
+def test_what_is_held_goes_on_in_order_a_token_at_a_time() -> None:
+    schedule = limited(item(1, A), item(2, A), item(3, B), item(4, A))
+
+    assert drained(schedule) == [1]
+    assert schedule.next_wake() == NOW + 1
+    assert drained(schedule, NOW + 0.9) == []
+    assert drained(schedule, NOW + 1) == [2]
+    assert schedule.next_wake() == NOW + 2
+    assert drained(schedule, NOW + 2) == [3]
+    assert drained(schedule, NOW + 3) == [4]
+    assert schedule.next_wake() is None
+    assert schedule.over_rate() == {}
+
+
+def test_of_what_is_held_the_most_urgent_goes_first() -> None:
+    schedule = limited(item(1, C), item(2, A), item(3, B, priority=10))
+
+    assert drained(schedule) == [3]
+    schedule.add(item(4, Target("ns", "d"), priority=9))
+    assert drained(schedule, NOW + 1) == [4]
+    assert drained(schedule, NOW + 2) == [1]
+
+
+def test_tokens_that_gathered_let_as_many_go() -> None:
+    schedule = limited(*(item(seq, Target("ns", f"t{seq}")) for seq in range(1, 9)), burst=3)
+
+    assert len(drained(schedule)) == 3
+    assert len(drained(schedule, NOW + 60)) == 3
+    assert len(drained(schedule, NOW + 61)) == 1
+
+
+def test_what_is_tried_again_does_not_count_again() -> None:
+    schedule = limited(item(1, A), item(2, B))
+    first = schedule.take(NOW)
+    assert first is not None
+    schedule.put_back(replace(first, runs=1))
+
+    assert schedule.take(NOW) == replace(first, runs=1)
+
+
+def test_what_is_held_counts_as_held_back_once() -> None:
+    schedule = limited(item(1, A), item(2, A), item(3, B), item(4, ELSEWHERE))
+    assert schedule.held_back() == 0
+    assert drained(schedule) == [1, 4]
+
+    assert schedule.held_back() == 2
+    schedule.pause(B)
+    assert schedule.held_back() == 2
+    schedule.pause(ELSEWHERE)
+    assert schedule.held_back() == 2
+
+
+def test_what_is_paused_or_removed_while_it_is_held_wastes_no_token() -> None:
+    schedule = limited(item(1, A), item(2, B), item(3, C), item(4, Target("ns", "d")))
+    assert drained(schedule) == [1]
+    schedule.pause(B)
+    assert schedule.remove(number_id(3), C)
+
+    assert drained(schedule, NOW + 1) == [4]
+    schedule.resume(B)
+    assert drained(schedule, NOW + 1.5) == []
+    assert drained(schedule, NOW + 2) == [2]
 
 
 # One target.
@@ -385,3 +473,32 @@ class AnyMixOfCalls(RuleBasedStateMachine):
 
 TestAnyMixOfCalls = AnyMixOfCalls.TestCase
 TestAnyMixOfCalls.settings = settings(max_examples=60, stateful_step_count=40)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), st.integers(0, 10))),
+    st.integers(1, 3),
+)
+def test_under_a_rate_all_go_in_order_and_no_namespace_exceeds_it(
+    asked: list[tuple[str, str, int]], burst: int
+) -> None:
+    items = [item(n, Target(ns, name), p) for n, (ns, name, p) in enumerate(asked, 1)]
+    schedule, now = limited(*items, burst=burst), NOW
+    begun: list[Unfinished] = []
+    seconds = 0
+    while len(schedule):
+        while (chosen := schedule.take(now)) is not None:
+            begun.append(chosen)
+            schedule.finish(chosen.target)
+        for namespace in "ab":
+            of_it = sum(one.target.namespace == namespace for one in begun)
+            assert of_it <= burst + seconds
+        wake = schedule.next_wake()
+        assert (wake is None) == (len(schedule) == 0)
+        if wake is not None:
+            assert now < wake <= now + 1
+            now, seconds = now + 1, seconds + 1
+    for target in {one.target for one in items}:
+        of_target = [one.seq for one in begun if one.target == target]
+        assert of_target == sorted(of_target)
+    assert len(begun) == len(items)

@@ -12,6 +12,7 @@ import pytest
 
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.packages import Mode
+from conductor_loop.core.rates import Rate
 from conductor_loop.core.sandbox import NetworkChoice, SandboxChoice
 from conductor_loop.settings import (
     LogFormat,
@@ -56,6 +57,11 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("max-file-size", "2MiB", '"2MiB"', 2 << 20),
     ("allow-system-namespaces", "true", "true", True),
     ("max-priority", "7", "7", 7),
+    ("intake-rate", "50", "50", Rate(50, 1)),
+    ("intake-rate", "0", "0", None),
+    ("owner-rate", "600/m", '"600/m"', Rate(600, 60)),
+    ("namespace-rate", "1/h", '"1/h"', Rate(1, 3600)),
+    ("intake-burst", "9", "9", 9),
     ("allow-namespaces", "oran-sim, edge-*", '["oran-sim", "edge-*"]', ("oran-sim", "edge-*")),
     ("deny-namespaces", "a,a,*", '["a", "*"]', ("a", "*")),
     ("child.read", "/a,/b", '["/a", "/b"]', (Path("/a"), Path("/b"))),
@@ -93,6 +99,10 @@ BAD_VALUES = [
     ("max-file-size", "0", "10MiB"),
     ("max-file-size", "1GiB", "10MiB"),
     ("max-priority", "11", "give 0 to 10"),
+    ("intake-rate", "fast", "50/s"),
+    ("owner-rate", "0/s", "50/s"),
+    ("namespace-rate", "5/d", "50/s"),
+    ("intake-burst", "0", "give 1 to"),
     ("allow-namespaces", "Oran", "edge-*"),
     ("deny-namespaces", "a*b", "edge-*"),
     ("deny-namespaces", "-*", "edge-*"),

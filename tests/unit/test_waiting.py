@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conductor_loop.core.owners import OwnerQueues
+from conductor_loop.core.rates import Buckets
 from conductor_loop.core.waiting import (
     MOST_HEARD,
     MOST_UNSETTLED,
@@ -34,13 +36,13 @@ def test_a_ctime_before_1970_counts_as_1970() -> None:
 
 
 def test_a_listing_comes_out_oldest_first_and_by_name_within_one_moment() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     waiting.relist([sort_key(2, b"a"), sort_key(1, b"c"), sort_key(1, b"b")])
     assert drained(waiting) == [b"b", b"c", b"a"]
 
 
 def test_what_events_name_comes_after_the_listing_in_the_order_of_events() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     waiting.relist([sort_key(9, b"listed")])
     waiting.hear([(b"z", True), (b"a", True)])
     waiting.hear([(b"z", True)])
@@ -48,7 +50,7 @@ def test_what_events_name_comes_after_the_listing_in_the_order_of_events() -> No
 
 
 def test_an_event_tells_whether_the_file_was_moved_in() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     waiting.hear([(b"moved", True), (b"written", False)])
     moved, written = waiting.next(0), waiting.next(0)
     assert moved == Candidate(b"moved", arrived_by_rename=True)
@@ -56,7 +58,7 @@ def test_an_event_tells_whether_the_file_was_moved_in() -> None:
 
 
 def test_what_is_set_aside_comes_back_first_and_not_before_its_time() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     waiting.set_aside(Candidate(b"late", first_seen=1.0, ctime_ns=7), due=5.0)
     waiting.relist([sort_key(1, b"listed")])
     assert waiting.next_due() == 0.0
@@ -67,7 +69,7 @@ def test_what_is_set_aside_comes_back_first_and_not_before_its_time() -> None:
 
 
 def test_a_name_that_waits_for_its_time_is_skipped_in_a_new_listing() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     waiting.set_aside(Candidate(b"a"), due=5.0)
     waiting.relist([sort_key(1, b"a")])
     waiting.hear([(b"a", False)])
@@ -76,7 +78,7 @@ def test_a_name_that_waits_for_its_time_is_skipped_in_a_new_listing() -> None:
 
 
 def test_a_move_onto_a_name_that_waits_ends_its_wait() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     waiting.set_aside(Candidate(b"a"), due=5.0)
     waiting.hear([(b"a", True)])
     assert waiting.next(1.0) == Candidate(b"a", arrived_by_rename=True)
@@ -84,7 +86,7 @@ def test_a_move_onto_a_name_that_waits_ends_its_wait() -> None:
 
 
 def test_more_unsettled_names_than_are_kept_wait_in_compact_form() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     names = [b"%06d" % number for number in range(MOST_UNSETTLED + 10)]
     for name in names:
         waiting.set_aside(Candidate(name, first_seen=0.0, ctime_ns=3), due=5.0)
@@ -94,7 +96,7 @@ def test_more_unsettled_names_than_are_kept_wait_in_compact_form() -> None:
 
 
 def test_too_many_events_are_dropped_and_that_is_said() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     assert waiting.hear((b"%d" % number, False) for number in range(MOST_HEARD))
     assert waiting.hear([(b"0", True)])
     assert not waiting.hear([(b"one more", False)])
@@ -102,7 +104,7 @@ def test_too_many_events_are_dropped_and_that_is_said() -> None:
 
 
 def test_the_oldest_ctime_is_known_wherever_its_name_waits() -> None:
-    waiting = Waiting()
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     assert waiting.oldest_ctime_ns() is None
     waiting.relist([sort_key(30, b"a"), sort_key(20, b"b")])
     assert waiting.oldest_ctime_ns() == 20

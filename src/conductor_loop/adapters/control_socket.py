@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pwd
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from conductor_loop.adapters.users import user_name
 from conductor_loop.core.control import Reply, Request, decode_reply, decode_request, encode
 from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.ports import Notices
@@ -107,14 +107,6 @@ def _peer(peer: socket.socket) -> int:
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(credentials)
     return int(uid)
-
-
-def user_name(uid: int) -> str:
-    """The name of a user, or `uid:N`."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid:{uid}"
 
 
 def ask(state_dir: Path, request: Request) -> Reply | None:

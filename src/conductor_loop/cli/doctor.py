@@ -100,4 +100,5 @@ def _daemon(settings: Settings) -> Finding:
     if bad:
         told = f"runs as pid {reply.pid}, not ready: {bad}"
         return Finding("daemon", Grade.WARNING, told, "conductor-loop health says more")
-    return Finding("daemon", Grade.OK, f"runs as pid {reply.pid} and is ready")
+    notes = "".join(f"; {check.name}: {check.message}" for check in reply.checks if check.message)
+    return Finding("daemon", Grade.OK, f"runs as pid {reply.pid} and is ready{notes}")

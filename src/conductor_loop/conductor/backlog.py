@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,9 +12,12 @@ from conductor_loop.conductor.signals import Bell
 from conductor_loop.core.breaker import Breaker
 from conductor_loop.core.events import Skipped, SkipReason
 from conductor_loop.core.intent import Target
+from conductor_loop.core.rates import Buckets, Episodes, Rate
 from conductor_loop.core.records import Record, Unfinished
 from conductor_loop.core.schedule import Schedule
 from conductor_loop.ports import Clock, Journal
+
+_log = logging.getLogger("conductor_loop.conductor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +27,14 @@ class WaitingPolicy:
     capacity: int = 10_000
     """Unfinished intents held at once; beyond it files wait in the handoff folder."""
     capacity_paused: int = 50_000
-    """As many may wait for targets that are paused, so that these keep nobody else waiting."""
+    """As many may wait for paused targets and for namespaces over their rate, so that these keep
+    nobody else waiting."""
     max_wait: timedelta | None = None
     supersede: bool = False
+    namespace_rate: Rate | None = None
+    """How many intents of one namespace may be begun in a time."""
+    burst: int = 1
+    """How many of them at once, after a rest."""
 
 
 class Backlog:
@@ -42,7 +51,8 @@ class Backlog:
         self._journal = journal
         self._clock = clock
         self._policy = policy
-        self._schedule = Schedule()
+        self._schedule = Schedule(Buckets(policy.namespace_rate, policy.burst))
+        self._floods: Episodes[str] = Episodes()
         self._fresh: set[Target] = set()
         self._room = asyncio.Event()
         self._room.set()
@@ -105,6 +115,7 @@ class Backlog:
         item = self._take_probe(now) if self.breaker.is_open else self._schedule.take(now)
         if item is not None:
             self.running[item.intent_id] = item
+        self._tell_of_floods(now)
         return item
 
     def put_back(self, item: Unfinished, *, not_before: datetime | None = None) -> None:
@@ -156,6 +167,19 @@ class Backlog:
         else:
             self._schedule.resume(target)
         self.bell.ring()
+
+    def over_rate(self) -> Mapping[str, int]:
+        """How many wait in each namespace that is over its rate."""
+        return self._schedule.over_rate()
+
+    def _tell_of_floods(self, now: float) -> None:
+        for namespace in self._schedule.newly_over():
+            if self._floods.begins(namespace, now):
+                _log.warning(
+                    "the namespace %s is over its rate: its intents wait, in order", namespace
+                )
+            # What is held makes room for others.
+            self._room.set()
 
     def _take_probe(self, now: float) -> Unfinished | None:
         if not self.breaker.may_probe(now):

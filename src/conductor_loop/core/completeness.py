@@ -35,6 +35,8 @@ class Sighting(msgspec.Struct, frozen=True):
     arrived_by_rename: bool = False
     writer_open: bool = False
     """Somebody still has it open for writing."""
+    owner: int = 0
+    """The uid; whose file it is says nothing about whether it is complete."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from conductor_loop.core.intent import Target
+from conductor_loop.core.rates import Buckets
 from conductor_loop.core.records import Unfinished
 
 _SECONDS_PER_PRIORITY = 60.0
@@ -67,7 +68,14 @@ class _Lane:
 class Schedule:
     """Everything admitted and unfinished; holds no clock: `now` is steady seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespaces: Buckets[str] | None = None) -> None:
+        self._rates = Buckets[str](None, 1) if namespaces is None else namespaces
+        self._over: dict[str, list[_Ticket]] = {}
+        """Per namespace over its rate: the targets that could run, were it not for that."""
+        self._over_until: list[tuple[float, str]] = []
+        self._sizes: Counter[str] = Counter()
+        """How many wait, by namespace."""
+        self._newly_over: list[str] = []
         self._lanes: dict[Target, _Lane] = {}
         self._tickets: list[_Ticket] = []
         self._sleeping: list[tuple[float, Target]] = []
@@ -84,7 +92,7 @@ class Schedule:
         if not lane.waiting:
             lane.ready_at = ready_at
         more_urgent = lane.insert(item)
-        self._size += 1
+        self._count(item.target, 1)
         if more_urgent:
             lane.ticket = None
         self._offer(item.target, lane)
@@ -104,6 +112,8 @@ class Schedule:
                 continue
             if ticket[2] in avoid:
                 shunned.append(ticket)
+            elif not self._may_start(lane.waiting[0], now):
+                self._hold(ticket)
             else:
                 chosen = self._start(lane)
         for ticket in shunned:
@@ -118,7 +128,7 @@ class Schedule:
         lane.running = None
         lane.ready_at = ready_at
         lane.prepend(item)
-        self._size += 1
+        self._count(item.target, 1)
         self._offer(item.target, lane)
 
     def finish(self, target: Target) -> None:
@@ -140,7 +150,7 @@ class Schedule:
             lane.ready_at = 0.0
         lane.refill(kept)
         lane.ticket = None
-        self._size -= 1
+        self._count(target, -1)
         self._offer(target, lane)
         return True
 
@@ -159,9 +169,20 @@ class Schedule:
             self._offer(target, lane)
 
     def held_back(self) -> int:
-        """How many wait for targets that are paused."""
-        lanes = (self._lanes.get(target) for target in self._paused)
-        return sum(len(lane.waiting) for lane in lanes if lane is not None)
+        """How many wait for targets that are paused, or in namespaces over their rate."""
+        paused = [target for target in self._paused if target.namespace not in self._over]
+        lanes = (self._lanes.get(target) for target in paused)
+        held = sum(len(lane.waiting) for lane in lanes if lane is not None)
+        return held + sum(self.over_rate().values())
+
+    def over_rate(self) -> Mapping[str, int]:
+        """How many wait in each namespace that is over its rate."""
+        return {namespace: self._sizes[namespace] for namespace in self._over}
+
+    def newly_over(self) -> list[str]:
+        """Namespaces that were held since this was asked last."""
+        newly, self._newly_over = self._newly_over, []
+        return newly
 
     def is_held(self) -> bool:
         """Whether something waits, and all of it for a target that is paused."""
@@ -177,15 +198,34 @@ class Schedule:
             yield from lane.waiting
 
     def next_wake(self) -> float | None:
-        """When the next backoff ends, if any."""
-        return self._sleeping[0][0] if self._sleeping else None
+        """When the next backoff ends, or a namespace may go on, if any does."""
+        moments = [queue[0][0] for queue in (self._sleeping, self._over_until) if queue]
+        return min(moments, default=None)
 
     def _start(self, lane: _Lane) -> Unfinished:
         item = lane.pop()
         lane.running = item.intent_id
         lane.ticket = None
-        self._size -= 1
+        self._count(item.target, -1)
         return item
+
+    def _count(self, target: Target, change: int) -> None:
+        self._size += change
+        self._sizes[target.namespace] += change
+        if not self._sizes[target.namespace]:
+            del self._sizes[target.namespace]
+
+    def _may_start(self, item: Unfinished, now: float) -> bool:
+        # An intent counts once, with its first attempt: what is tried again came in long ago.
+        return item.runs > 0 or self._rates.take(item.target.namespace, now)
+
+    def _hold(self, ticket: _Ticket) -> None:
+        namespace = ticket[2].namespace
+        if namespace not in self._over:
+            self._over[namespace] = []
+            self._newly_over.append(namespace)
+            heappush(self._over_until, (self._rates.ready_at(namespace), namespace))
+        heappush(self._over[namespace], ticket)
 
     def _offer(self, target: Target, lane: _Lane) -> None:
         if lane.running is not None or lane.ticket is not None:
@@ -210,6 +250,23 @@ class Schedule:
             if lane is not None and lane.ready_at == ready_at:
                 lane.ready_at = 0.0
                 self._offer(target, lane)
+        while self._over_until and self._over_until[0][0] <= now:
+            self._release(heappop(self._over_until)[1], now)
+
+    def _release(self, namespace: str, now: float) -> None:
+        """Offer again as many targets of a namespace as it has tokens, the most urgent first."""
+        tokens, next_at = self._rates.next_after(namespace, now)
+        held = self._over[namespace]
+        while held and tokens:
+            ticket = heappop(held)
+            lane = self._lanes.get(ticket[2])
+            if lane is not None and lane.ticket == ticket:
+                heappush(self._tickets, ticket)
+                tokens -= 1
+        if held:
+            heappush(self._over_until, (next_at, namespace))
+        else:
+            del self._over[namespace]
 
 
 def _rank(item: Unfinished) -> float:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from conductor_loop.core.owners import OwnerQueues
+
 _STAMP_BYTES = 8
 _LATEST_STAMP = (1 << (8 * _STAMP_BYTES)) - 1
 # A burst written in place may have more files than this in their debounce: the rest keeps its
@@ -45,15 +47,19 @@ class Candidate:
     first_seen: float | None = None
     """Steady seconds of the first look at this name with this ctime; None before any look."""
     ctime_ns: int | None = None
+    turn_of: int | None = None
+    """The owner in whose queue it was first; None when it did not have to queue."""
 
 
 class Waiting:
     """First those whose wait is over, then what the scan listed, then what events named since.
 
-    Times are steady seconds.
+    Names of owners who are over their rate wait in `owners`, whoever else goes on. Times are
+    steady seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owners: OwnerQueues) -> None:
+        self.owners = owners
         self._listed: list[bytes] = []  # keys, oldest last: taking one off the end is cheap
         self._later: list[bytes] = []  # keys of files to look at again when there is room
         self._later_at = 0.0
@@ -62,7 +68,8 @@ class Waiting:
         self._due: list[tuple[float, bytes]] = []  # a heap; entries may be stale
 
     def __len__(self) -> int:
-        return len(self._listed) + len(self._later) + len(self._heard) + len(self._unsettled)
+        from_scans = len(self._listed) + len(self._later)
+        return from_scans + len(self._heard) + len(self._unsettled) + len(self.owners)
 
     def relist(self, keys: list[bytes]) -> None:
         """Take over what a scan found. The list is sorted in place and is ours from then on."""
@@ -93,10 +100,14 @@ class Waiting:
             waited = self._unsettled.pop(heappop(self._due)[1], None)
             if waited is not None:
                 return waited
+        first = self.owners.next(now)
+        if first is not None:
+            name, moved_in, owner = first
+            return Candidate(name, arrived_by_rename=moved_in, turn_of=owner)
         self._bring_back(now)
         while self._listed:
             name = name_of(self._listed.pop())
-            if name not in self._unsettled:
+            if name not in self._unsettled and name not in self.owners:
                 return Candidate(name)
         return self._next_heard()
 
@@ -116,6 +127,8 @@ class Waiting:
         dues = [self._due[0][0]] if self._due else []
         if self._later:
             dues.append(self._later_at)
+        if (turn := self.owners.next_turn()) is not None:
+            dues.append(turn)
         return min(dues, default=None)
 
     def oldest_ctime_ns(self) -> int | None:
@@ -129,9 +142,12 @@ class Waiting:
             self.relist(self._later)
 
     def _next_heard(self) -> Candidate | None:
-        if not self._heard:
-            return None
-        name, moved_in = self._heard.popitem(last=False)
-        if moved_in:
-            self._unsettled.pop(name, None)
-        return Candidate(name, arrived_by_rename=moved_in)
+        while self._heard:
+            name, moved_in = self._heard.popitem(last=False)
+            if name in self.owners:
+                self.owners.hear(name, moved_in=moved_in)
+                continue
+            if moved_in:
+                self._unsettled.pop(name, None)
+            return Candidate(name, arrived_by_rename=moved_in)
+        return None

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from conductor_loop.core.intent import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from conductor_loop.core.packages import Mode
+from conductor_loop.core.rates import Rate
 from conductor_loop.core.sandbox import Limits, NetworkChoice, SandboxChoice
 from conductor_loop.settings import readers
 from conductor_loop.settings.readers import Reader
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 MOST_WORKERS = 256
 MOST_ATTEMPTS = 100
+MOST_BURST = 1_000_000
 # A file is held whole in memory and in one row of the journal; SQLite takes 10^9 bytes at most.
 MOST_BYTES = 256 << 20
 MOST_MEMORY = 1 << 50
@@ -245,6 +247,33 @@ class Settings:
         _INTAKE,
         "reject intents for these namespaces, also for allowed ones",
         shown_default="none",
+    )
+    intake_rate: Rate | None = _setting(
+        readers.unless(_OFF, readers.rate()),
+        "0",
+        _INTAKE,
+        "files taken in a time, e.g. 50/s; what is over it waits in the folder",
+        shown_default="off",
+    )
+    owner_rate: Rate | None = _setting(
+        readers.unless(_OFF, readers.rate()),
+        "0",
+        _INTAKE,
+        "files of one owner taken in a time; others go on meanwhile",
+        shown_default="off",
+    )
+    namespace_rate: Rate | None = _setting(
+        readers.unless(_OFF, readers.rate()),
+        "0",
+        _INTAKE,
+        "intents of one namespace begun in a time; what is over it waits, in order",
+        shown_default="off",
+    )
+    intake_burst: int = _setting(
+        readers.number(1, MOST_BURST),
+        "100",
+        _INTAKE,
+        "how many may come at once, after a rest, under each of these rates",
     )
     child_env: tuple[str, ...] = _setting(
         readers.names(),

@@ -12,6 +12,7 @@ from typing import Generic, Literal, TypeVar
 
 from conductor_loop.core.contract import is_label
 from conductor_loop.core.durations import format_duration, parse_duration
+from conductor_loop.core.rates import Rate
 from conductor_loop.settings.spelling import did_you_mean
 
 T = TypeVar("T")
@@ -196,6 +197,21 @@ def folders() -> Reader[tuple[Path, ...]]:
         return parts
 
     return Reader("PATH,PATH", read, lambda paths: ",".join(map(str, paths)), in_toml=(list,))
+
+
+def rate() -> Reader[Rate]:
+    """So many a second, minute or hour; a bare number is a second's."""
+    seconds = {"s": 1, "m": 60, "h": 3600}
+    units = {length: unit for unit, length in seconds.items()}
+
+    def read(given: str) -> Rate:
+        match = re.fullmatch(r"([1-9][0-9]{0,5})(?:/([smh]))?", given)
+        if match is None:
+            hint = "write e.g. 50/s, 600/m or 1000/h, from 1 to 999999"
+            raise Unreadable(f"{given!r} is not a rate", hint)
+        return Rate(int(match[1]), seconds[match[2] or "s"])
+
+    return Reader("N/s|m|h", read, lambda r: f"{r.count}/{units[r.seconds]}", in_toml=(int, str))
 
 
 def unless(words: tuple[str, ...], reader: Reader[T]) -> Reader[T | None]:

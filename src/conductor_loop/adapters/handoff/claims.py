@@ -14,10 +14,10 @@ import stat
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from conductor_loop import disk
 from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.adapters.users import user_name
 from conductor_loop.core.arrival import Arrival, Content, HardLinked, NotReadable, Special, TooLarge
 from conductor_loop.core.events import Receipt
 from conductor_loop.core.identity import UlidSequence, is_ulid
@@ -185,14 +185,14 @@ class Claims:
 
 
 def _special(claim: Claim, status: os.stat_result, what: str) -> Arrival:
-    receipt = Receipt(claim.name, claim.at, submitted_by=_user_name(status.st_uid))
+    receipt = Receipt(claim.name, claim.at, submitted_by=user_name(status.st_uid))
     return Arrival(claim.intent_id, receipt, Special(what))
 
 
 def _not_readable(claim: Claim, status: os.stat_result) -> Arrival:
-    owner = _user_name(status.st_uid)
+    owner = user_name(status.st_uid)
     receipt = Receipt(claim.name, claim.at, size=status.st_size, submitted_by=owner)
-    return Arrival(claim.intent_id, receipt, NotReadable(_user_name(os.geteuid())))
+    return Arrival(claim.intent_id, receipt, NotReadable(user_name(os.geteuid())))
 
 
 def _read_regular(claim: Claim, handle: int, max_bytes: int) -> Arrival:
@@ -200,7 +200,7 @@ def _read_regular(claim: Claim, handle: int, max_bytes: int) -> Arrival:
     # Only this look is at what will be read; a reader of the name's could have been deceived.
     if not stat.S_ISREG(status.st_mode):
         return _special(claim, status, _SPECIAL[stat.S_IFMT(status.st_mode)])
-    owner = _user_name(status.st_uid)
+    owner = user_name(status.st_uid)
     unread = Receipt(claim.name, claim.at, size=status.st_size, submitted_by=owner)
     if status.st_nlink > 1:
         return Arrival(claim.intent_id, unread, HardLinked(status.st_nlink))
@@ -224,13 +224,3 @@ def _read_at_most(handle: int, limit: int, *, expected: int) -> bytes:
             break
         body += part
     return body
-
-
-@lru_cache(maxsize=1_024)
-def _user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid:{uid}"

@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from conductor_loop import disk
 from conductor_loop.adapters.handoff.claims import Claim, Claims
 from conductor_loop.adapters.handoff.events import Hints
 from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.adapters.handoff.limits import IntakeLimits
 from conductor_loop.adapters.handoff.lock import Lock
 from conductor_loop.adapters.handoff.scan import MOST_REMEMBERED, Ignored
 from conductor_loop.adapters.handoff.watch import FolderSettings, FolderWatch
@@ -54,6 +55,10 @@ class FolderState:
     """Files left alone."""
     scan_seconds: float
     """How long the last scan took."""
+    over_rate: Mapping[str, int]
+    """Files that wait because their owner is over the rate, by owner."""
+    is_over_rate: bool
+    """All files together are over the rate."""
     hears_events: bool
     """New files are announced by the kernel; otherwise only the scan finds them."""
 
@@ -76,6 +81,7 @@ class FolderSource:
         self._clock, self._settings = clock, settings
         self._watch = FolderWatch(layout, lock, hints, clock, settings)
         self._waiting = self._watch.waiting
+        self._limits = IntakeLimits(settings, self._waiting)
         self._claims = Claims(layout, clock, settings.max_bytes, spares)
         self._claimed: deque[Claim] = deque()
         self._unsynced: list[Claim] = []
@@ -131,6 +137,8 @@ class FolderSource:
             oldest=None if oldest is None else datetime.fromtimestamp(oldest / _NS, UTC),
             ignored=self._watch.ignored_count + len(self._refused),
             scan_seconds=self._watch.scan_seconds,
+            over_rate=self._limits.over_rate(),
+            is_over_rate=len(self._waiting) > 0 and self._limits.opens_at() > self._clock.steady(),
             hears_events=self._watch.hears_events,
         )
 
@@ -139,7 +147,10 @@ class FolderSource:
         for _ in range(_LOOKS_AT_ONE_GO):
             if len(self._claimed) >= room:
                 break
-            candidate = self._waiting.next(self._clock.steady())
+            now = self._clock.steady()
+            if len(self._waiting) and self._limits.is_shut(now):
+                break
+            candidate = self._waiting.next(now)
             if candidate is None or not self._try(candidate):
                 break
         self._claims.tidy()
@@ -148,8 +159,8 @@ class FolderSource:
         """Look at a file, and claim it or set it aside; False when nothing can be claimed now."""
         try:
             sighting = self._look(candidate)
-            if sighting is not None and self._is_ready(sighting):
-                self._take_over(sighting.name)
+            if sighting is not None and self._may_come(candidate, sighting):
+                self._take_over(sighting)
         except OSError as error:
             if error.errno not in disk.PASSING_ERRORS:
                 self._refuse(candidate, error)
@@ -172,11 +183,17 @@ class FolderSource:
             kind=_kind(status.st_mode),
             ctime_ns=status.st_ctime_ns,
             links=status.st_nlink,
+            owner=status.st_uid,
             first_seen=self._clock.steady() if seen is None else seen,
             arrived_by_rename=candidate.arrived_by_rename and is_unchanged,
         )
 
-    def _is_ready(self, sighting: Sighting) -> bool:
+    def _may_come(self, candidate: Candidate, sighting: Sighting) -> bool:
+        if self._limits.keeps_waiting(candidate, sighting, self._clock.steady()):
+            return False
+        return self._is_ready(candidate, sighting)
+
+    def _is_ready(self, candidate: Candidate, sighting: Sighting) -> bool:
         """Judge a look; what is not complete yet is set aside for as long as it needs."""
         now, debounce = self._clock.steady(), self._settings.debounce
         wall_ns = int(self._clock.now().timestamp() * _NS)
@@ -184,7 +201,9 @@ class FolderSource:
         if isinstance(verdict, Ready) and self._has_writer(sighting):
             verdict = is_complete(replace(sighting, writer_open=True), wall_ns, now, debounce)
         if isinstance(verdict, Wait):
-            self._waiting.set_aside(_waiting(sighting), now + verdict.seconds + _TIMER_SLACK)
+            self._waiting.set_aside(
+                _seen(candidate, sighting), now + verdict.seconds + _TIMER_SLACK
+            )
         return isinstance(verdict, Ready)
 
     def _has_writer(self, sighting: Sighting) -> bool:
@@ -192,10 +211,11 @@ class FolderSource:
             return False
         return is_open_for_writing(self._layout.handoff, sighting.name)
 
-    def _take_over(self, name: bytes) -> None:
-        claim = self._claims.claim(name)
-        self._refused.pop(name, None)
+    def _take_over(self, sighting: Sighting) -> None:
+        claim = self._claims.claim(sighting.name)
+        self._refused.pop(sighting.name, None)
         if claim is not None:
+            self._limits.count(sighting.owner, self._clock.steady())
             self._claimed.append(claim)
             self._unsynced.append(claim)
 
@@ -242,9 +262,14 @@ class FolderSource:
         """Seconds until there is something to do, should no event come first."""
         times = [self._watch.next_time()]
         if self._watch.is_served:
-            due = 0.0 if self._claimed else self._waiting.next_due()
-            times += [] if due is None else [max(due, self._resume_at)]
+            times += [max(due, self._resume_at) for due in self._dues()]
         return max(min(times) - self._clock.steady(), 0.0)
+
+    def _dues(self) -> list[float]:
+        if self._claimed:
+            return [0.0]
+        due = self._waiting.next_due()
+        return [] if due is None else [max(due, self._limits.opens_at())]
 
 
 def _kind(mode: int) -> Kind:
@@ -253,7 +278,11 @@ def _kind(mode: int) -> Kind:
     return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.SPECIAL
 
 
-def _waiting(sighting: Sighting) -> Candidate:
+def _seen(candidate: Candidate, sighting: Sighting) -> Candidate:
     return Candidate(
-        sighting.name, sighting.arrived_by_rename, sighting.first_seen, sighting.ctime_ns
+        sighting.name,
+        sighting.arrived_by_rename,
+        sighting.first_seen,
+        sighting.ctime_ns,
+        candidate.turn_of,
     )

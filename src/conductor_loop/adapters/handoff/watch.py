@@ -20,6 +20,8 @@ from conductor_loop.adapters.handoff.scan import (
 )
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
+from conductor_loop.core.owners import OwnerQueues
+from conductor_loop.core.rates import Buckets, Rate
 from conductor_loop.core.waiting import Waiting, ctime_of, name_of
 from conductor_loop.ports import Clock
 
@@ -44,6 +46,12 @@ class FolderSettings:
     """Larger files are refused unread."""
     once: bool = False
     """Take what the first scan finds, then end."""
+    intake_rate: Rate | None = None
+    """How many files may be claimed in a time."""
+    owner_rate: Rate | None = None
+    """How many of one owner's."""
+    burst: int = 1
+    """How many at once, after a rest; for both rates."""
 
 
 class Troubles:
@@ -78,7 +86,7 @@ class FolderWatch:
         self._layout, self._lock, self._hints = layout, lock, hints
         self._clock, self._settings = clock, settings
         self._period = math.inf if settings.once else settings.period.total_seconds()
-        self.waiting = Waiting()
+        self.waiting = Waiting(OwnerQueues(Buckets(settings.owner_rate, settings.burst)))
         self.troubles = Troubles()
         self.is_served = False
         """The handoff folder is the one that is open, and its lock is ours."""

@@ -1,0 +1,75 @@
+"""Who waits because its owner hands over too much, and whose turn it is."""
+
+from __future__ import annotations
+
+from conductor_loop.core.owners import OwnerQueues
+from conductor_loop.core.rates import Buckets, Rate
+from conductor_loop.core.waiting import Candidate, Waiting, sort_key
+
+NOW = 1_000.0
+ANN, BOB = 1, 2
+
+
+def crowded() -> OwnerQueues:
+    """Ann and Bob have used up their burst of one; a token comes each second."""
+    queues = OwnerQueues(Buckets(Rate(1, 1), 1))
+    for owner in (ANN, BOB):
+        assert not queues.must_wait(owner, NOW)
+        queues.count(owner, NOW)
+    return queues
+
+
+def test_nobody_queues_before_the_burst_is_used_up() -> None:
+    queues = OwnerQueues(Buckets(Rate(1, 1), 2))
+    queues.count(ANN, NOW)
+    assert not queues.must_wait(ANN, NOW)
+    queues.count(ANN, NOW)
+    assert queues.must_wait(ANN, NOW)
+    assert not queues.must_wait(BOB, NOW)
+
+
+def test_each_owner_has_a_turn_a_second_in_the_order_of_joining() -> None:
+    queues = crowded()
+    for name in (b"1", b"2", b"3"):
+        queues.join(ANN, name, moved_in=False)
+    queues.join(BOB, b"b", moved_in=True)
+    assert queues.next(NOW + 0.9) is None
+    assert queues.next_turn() == NOW + 1
+    first_two = [queues.next(NOW + 1), None]
+    queues.count(ANN, NOW + 1)
+    first_two[1] = queues.next(NOW + 1)
+    assert first_two == [(b"1", False, ANN), (b"b", True, BOB)]
+    assert queues.next(NOW + 1) is None
+    assert queues.next(NOW + 2) == (b"2", False, ANN)
+    queues.join(ANN, b"3", moved_in=True)
+    assert dict(queues.sizes()) == {ANN: 1}
+    assert len(queues) == 1
+
+
+def test_a_turn_that_nothing_came_of_is_the_next_ones() -> None:
+    queues = crowded()
+    queues.join(ANN, b"gone", moved_in=False)
+    queues.join(ANN, b"there", moved_in=False)
+    assert queues.next(NOW + 1) == (b"gone", False, ANN)
+    assert queues.next(NOW + 1) == (b"there", False, ANN)
+
+
+def test_whoever_comes_while_others_of_the_owner_queue_goes_behind_them() -> None:
+    queues = crowded()
+    queues.join(ANN, b"first", moved_in=False)
+    assert queues.must_wait(ANN, NOW + 60)
+
+
+def test_a_name_keeps_its_place_whatever_events_and_scans_tell_of_it() -> None:
+    queues = crowded()
+    waiting = Waiting(queues)
+    waiting.hear([(b"a", False)])
+    queues.join(ANN, b"a", moved_in=False)
+    waiting.hear([(b"a", True)])
+    waiting.relist([sort_key(1, b"a"), sort_key(2, b"b")])
+    assert waiting.next(NOW) == Candidate(b"b")
+    assert waiting.next(NOW) is None
+    assert len(waiting) == 1
+    assert waiting.next_due() == NOW + 1
+    assert waiting.next(NOW + 1) == Candidate(b"a", arrived_by_rename=True, turn_of=ANN)
+    assert waiting.next_due() is None
