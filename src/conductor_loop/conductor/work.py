@@ -122,8 +122,10 @@ class Work:
             await self._backlog.bell.wait(self._patience())
             await self._backlog.expire()
 
-    def _patience(self) -> float:
-        """Seconds until the backlog must be looked at again even if nothing rings."""
+    def _patience(self) -> float | None:
+        """Seconds until the backlog must be looked at again even if nothing rings; None: never."""
+        if not len(self._backlog):
+            return None  # so that an idle daemon sleeps
         # Overdue (0) is as unknown (None): a probe on its way, or nothing that could be one.
         return min(self._backlog.seconds_to_next() or _WATCH_SECONDS, _WATCH_SECONDS)
 
