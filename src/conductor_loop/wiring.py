@@ -28,7 +28,7 @@ from conductor_loop.adapters.handoff.watch import FolderSettings
 from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import to_microseconds
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
-from conductor_loop.adapters.keys.store import Keys, open_keys
+from conductor_loop.adapters.keys.store import Keys, open_keys, rotate_own_key
 from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.control import Control, parse_target
@@ -39,7 +39,7 @@ from conductor_loop.conductor.recovery import recover_running
 from conductor_loop.conductor.steering import Steering
 from conductor_loop.conductor.work import WorkPolicy
 from conductor_loop.core.breaker import Breaker, BreakerPolicy
-from conductor_loop.core.control import Check, Reply, Request
+from conductor_loop.core.control import Check, Reply, Request, RotateKey
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import CannotStart, ConductorError, Fault, NoRoom
 from conductor_loop.core.identity import UlidSequence
@@ -126,7 +126,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         notices = NoticeBoard(journal)
         _report_start(notices, settings)
         await _import_original(settings.handoff / ORIGINAL_STATE, journal)
-        keys = _keys(layout, clock)
+        keys = _keys(settings, layout, clock)
         hints = open_things.enter_context(contextlib.closing(open_hints()))
         spares = SpareFolders(layout.claimed)
         open_things.callback(spares.remove_all)
@@ -154,7 +154,11 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
             ),
             _policies(settings, rules),
         )
-        control = Control(conductor.steering, lambda: _checks(conductor, source, journal))
+        control = Control(
+            conductor.steering,
+            lambda: _checks(conductor, source, journal),
+            lambda by: keys.rotate(clock.now(), by),
+        )
         _stop_on_signals(conductor)
         async with serve_control(Path(layout.state_path), control.obey, notices):
             # What exists now lives as long as the process: the collector need not look again.
@@ -185,6 +189,8 @@ async def _run_to_the_end(conductor: Conductor, journal: SqliteJournal) -> None:
 
 def steer_offline(settings: Settings, request: Request) -> Reply:
     """Carry out a request while no daemon runs: take its lock, do it, let go."""
+    if isinstance(request, RotateKey):
+        return _rotate_offline(settings)
     return asyncio.run(_steer_offline(settings, request))
 
 
@@ -199,8 +205,19 @@ async def _steer_offline(settings: Settings, request: Request) -> Reply:
         steering = Steering(
             journal, journal.reader, clock, _new_id(clock), _reader(rules), backlog, None, recovered
         )
-        reply = await Control(steering, list).obey(request, user_name(os.geteuid()))
+        control = Control(steering, list, lambda _: "")  # keys are rotated without a journal
+        reply = await control.obey(request, user_name(os.geteuid()))
     return Reply(reply.intent_ids, reply.refusals)
+
+
+def _rotate_offline(settings: Settings) -> Reply:
+    clock = SystemClock()
+    with (
+        open_layout(settings.handoff, _state_dir(settings)) as layout,
+        hold_lock(layout, clock.now()),
+    ):
+        by = user_name(os.geteuid())
+        return Reply(kid=rotate_own_key(Path(layout.state_path), clock.now(), by))
 
 
 def import_offline(settings: Settings, files: Sequence[FileState], source: str) -> None:
@@ -289,8 +306,9 @@ def sandbox_section(settings: Settings, state: Path) -> SandboxSection:
     )
 
 
-def _keys(layout: Layout, clock: SystemClock) -> Keys:
-    return open_keys(Path(layout.state_path), clock.now(), user_name(os.geteuid()))
+def _keys(settings: Settings, layout: Layout, clock: SystemClock) -> Keys:
+    by = user_name(os.geteuid())
+    return open_keys(Path(layout.state_path), clock.now(), by, given=settings.key_file)
 
 
 def _folder_settings(settings: Settings) -> FolderSettings:

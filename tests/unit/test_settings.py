@@ -53,6 +53,7 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("cleanup-interval", "0", '"0"', timedelta(0)),
     ("state-dir", "/state", '"/state"', Path("/state")),
     ("schema", "/s.json", '"/s.json"', Path("/s.json")),
+    ("key-file", "/keys/k.pem", '"/keys/k.pem"', Path("/keys/k.pem")),
     ("max-file-size", "1024", "1024", 1024),
     ("max-file-size", "2MiB", '"2MiB"', 2 << 20),
     ("allow-system-namespaces", "true", "true", True),

@@ -25,6 +25,7 @@ SUMMARIES = {
     "resume": "lift a pause",
     "cancel": "end intents that have not finished",
     "health": "tell whether the daemon is live and ready",
+    "keys": "show, rotate and export the keys that sign",
     "verify": "check the signatures of verdicts",
     "doctor": "check this machine and these folders, changing nothing",
     "schema": "print the schema of an intent or of a verdict",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 from conductor_loop.adapters.keys.public import (
     CHAIN,
     FOLDER,
+    KeysUnusable,
     PublicKeys,
     keys_of,
     read_chain,
     read_keys_file,
+    trust_successors,
 )
 from conductor_loop.adapters.verdict_files import Checked, PlaceOf, check_file, status_files
 from conductor_loop.cli.checking import fault_fields, print_faults
@@ -25,8 +28,9 @@ from conductor_loop.settings import Settings
 NAME = "verify"
 HELP = (
     "Check the signatures of verdicts, and that their names and the files in processed/ and\n"
-    "failed/ agree with them. The keys are those in the state dir, with their chain of custody,\n"
-    "or those of a file that you trust more. docs/verify.md shows how to do without this program.\n"
+    "failed/ agree with them. The keys are those in the state dir, with their chain of custody;\n"
+    "or those of a file that you trust more, and the keys that those vouch for. docs/verify.md\n"
+    "shows how to do without this program.\n"
     "Exit 0 when all is good, 8 when something is not."
 )
 EXAMPLES = """\
@@ -68,7 +72,10 @@ def _trusted(
     file: Path | None, settings: Settings
 ) -> tuple[PublicKeys, Sequence[Custody], Sequence[Fault]]:
     if file is not None:
-        return read_keys_file(file), (), ()
+        keys = read_keys_file(file)
+        with contextlib.suppress(KeysUnusable):  # not ours to read: then these keys are all
+            trust_successors(keys, read_chain(settings.state_dir))
+        return keys, (), ()
     chain = read_chain(settings.state_dir)
     if not chain:
         raise UsageError(

@@ -15,19 +15,23 @@ from conductor_loop.core.control import (
     Request,
     Resume,
     Retry,
+    RotateKey,
 )
 from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.core.intent import Target
 
 Checks = Callable[[], Sequence[Check]]
+Rotate = Callable[[str], str]
+"""Signs with a new key, in an operator's name, and names the key. Raises ConductorError."""
 
 
 class Control:
     """Answers what comes through the control socket or from a command that holds the lock."""
 
-    def __init__(self, steering: Steering, checks: Checks) -> None:
+    def __init__(self, steering: Steering, checks: Checks, rotate: Rotate) -> None:
         self._steering = steering
         self._checks = checks
+        self._rotate = rotate
 
     async def obey(self, request: Request, by: str) -> Reply:
         """Carry out a request. Raises Refused; for several intents refusals are per intent."""
@@ -47,6 +51,8 @@ class Control:
                 return Reply(tuple(cancelled), pid=os.getpid())
             case Retry():
                 return await self._retry(request, by)
+            case RotateKey():
+                return Reply(pid=os.getpid(), kid=self._rotate(by))
 
     async def _retry(self, request: Retry, by: str) -> Reply:
         new_ids: list[str] = []

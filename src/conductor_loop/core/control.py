@@ -45,7 +45,11 @@ class Health(_Request, frozen=True):
     """Is the daemon live, and ready to take files?"""
 
 
-Request = Pause | Resume | Cancel | Retry | Health
+class RotateKey(_Request, frozen=True):
+    """Sign with a new key from now on."""
+
+
+Request = Pause | Resume | Cancel | Retry | Health | RotateKey
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,6 +69,8 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     checks: tuple[Check, ...] = ()
     """For `Health`."""
     pid: int = 0
+    kid: str = ""
+    """The new key, for `RotateKey`."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -62,6 +62,10 @@ class Custody(msgspec.Struct, frozen=True):
         """What is signed."""
         return {name: getattr(self, name) for name in self.__struct_fields__ if name != "signature"}
 
+    def document(self) -> dict[str, object]:
+        """All of it."""
+        return msgspec.structs.asdict(self)
+
     def signed(self, kid: str, sign: Sign) -> Custody:
         """The same with the signature of a key."""
         signature = detached_jws(self.unsigned(), CUSTODY, kid, sign)
@@ -115,8 +119,7 @@ def _chain_faults(chain: Sequence[Custody], keys: Verifier) -> Iterator[Fault]:
             yield _broken(number, f"has a public key that is not {record.kid}")
         else:
             pair = _Pair((record.kid, record.previous), keys)
-            document = {**record.unsigned(), "signature": record.signature}
-            fault = signature_fault(document, CUSTODY, pair)
+            fault = signature_fault(record.document(), CUSTODY, pair)
             if fault is not None:
                 yield _broken(number, f"is not to be believed: {fault.message}")
         previous = record.kid

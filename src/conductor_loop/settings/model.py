@@ -89,6 +89,7 @@ _OFF = ("0", "off", "")
 _FOLDERS, _PORCH, _RUNNING, _INTAKE = "folders", "porch", "running", "intake"
 _ATTEMPTS, _ORDER, _KEEPING, _LOGS = "attempts", "waiting", "housekeeping", "logs"
 _STORED = "encryption"
+_TRUST = "trust"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +216,13 @@ class Settings:
         "TOML file with settings",
         shown_default="none",
         in_file=False,
+    )
+    key_file: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _TRUST,
+        "PEM file (PKCS #8, Ed25519) with the key that signs, e.g. a mounted Secret",
+        shown_default="a key made in the state dir",
     )
     max_file_size: int = _setting(
         readers.size(1, MOST_BYTES),

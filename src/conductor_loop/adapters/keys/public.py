@@ -11,6 +11,7 @@ import msgspec
 from conductor_loop.adapters.keys.formats import NoKey, read_public_keys
 from conductor_loop.core.custody import Custody, chain_faults, decode_chain, thumbprint
 from conductor_loop.core.faults import ConductorError, Fault, UsageError
+from conductor_loop.core.jws import CUSTODY, signature_fault
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -87,6 +88,17 @@ def keys_of(chain: Sequence[Custody]) -> tuple[PublicKeys, Sequence[Fault]]:
         except ValueError:
             continue  # `chain_faults` tells
     return keys, chain_faults(chain, keys)
+
+
+def trust_successors(keys: PublicKeys, chain: Sequence[Custody]) -> None:
+    """Also know each key that a known one vouches for, along a chain from anywhere.
+
+    Whoever holds the first key of a chain needs no other: nobody else can sign a successor.
+    """
+    for record in chain:
+        known = keys.knows(record.previous) and record.is_vouched_for
+        if known and signature_fault(record.document(), CUSTODY, keys) is None:
+            keys.add(record.public)
 
 
 def read_keys_file(path: Path) -> PublicKeys:

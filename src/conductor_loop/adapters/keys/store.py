@@ -19,7 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from conductor_loop import disk
 from conductor_loop.adapters.keys.formats import NoKey, private_pem, read_private_pem
-from conductor_loop.adapters.keys.public import CHAIN, FOLDER, KeysUnusable, keys_of, read_chain
+from conductor_loop.adapters.keys.public import (
+    CHAIN,
+    FOLDER,
+    KeysUnusable,
+    PublicKeys,
+    keys_of,
+    read_chain,
+)
 from conductor_loop.core.custody import Custody, encode_chain, thumbprint
 from conductor_loop.core.jws import b64url
 from conductor_loop.core.wording import timestamp
@@ -80,11 +87,7 @@ class Keys:
         Raises KeysUnusable when the key is not ours to replace, or cannot be written.
         """
         if self._is_given:
-            raise KeysUnusable(
-                "the key comes from -key-file, so it is rotated where that comes from",
-                hint="put the new key there and restart; the old public key is kept",
-                code="key_is_given",
-            )
+            raise _rotated_elsewhere()
         new = _new_private()
         with _opened(self._folder) as folder:
             # An earlier try may have failed after the chain had named its key.
@@ -97,10 +100,7 @@ class Keys:
 
     def _use(self, private: _Private) -> None:
         self._private, self._kid = private, private.kid
-        chain = read_chain(self._folder.parent)
-        self._public, faults = keys_of(chain)
-        for fault in faults:
-            raise KeysUnusable(fault.message, hint=fault.hint, code=fault.code)
+        _, self._public = _whole_chain(self._folder.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def open_keys(state_dir: Path, now: datetime, by: str, *, given: Path | None = N
     with _opened(path, make=True) as folder:
         _finish_rotation(folder, state_dir)
         own = _own_key(folder, path)
-        chain = read_chain(state_dir)
+        chain, _ = _whole_chain(state_dir)
         if given is not None:
             private = _given_key(given)
             _take_over(folder, path, private, own, now, by)
@@ -139,6 +139,22 @@ def open_keys(state_dir: Path, now: datetime, by: str, *, given: Path | None = N
     return Keys(path, private, is_given=given is not None)
 
 
+def rotate_own_key(state_dir: Path, now: datetime, by: str) -> str:
+    """As `Keys.rotate`, while no daemon runs. The caller holds the lock."""
+    chain = read_chain(state_dir)
+    if chain and chain[-1].reason == "given":
+        raise _rotated_elsewhere()
+    return open_keys(state_dir, now, by).rotate(now, by)
+
+
+def _rotated_elsewhere() -> KeysUnusable:
+    return KeysUnusable(
+        "the key comes from -key-file, so it is rotated where that comes from",
+        hint="put the new key there and restart; the old public key is kept",
+        code="key_is_given",
+    )
+
+
 def _tell_made(kid: str, chain: Sequence[Custody]) -> None:
     if not chain:
         _log.info("made a signing key, %s", kid)
@@ -149,6 +165,15 @@ def _tell_made(kid: str, chain: Sequence[Custody]) -> None:
         chain[-1].kid,
         kid,
     )
+
+
+def _whole_chain(state_dir: Path) -> tuple[Sequence[Custody], PublicKeys]:
+    """The chain of custody, and the keys that it names. Raises KeysUnusable when it is broken."""
+    chain = read_chain(state_dir)
+    keys, faults = keys_of(chain)
+    for fault in faults:
+        raise KeysUnusable(fault.message, hint=fault.hint, code=fault.code)
+    return chain, keys
 
 
 def _new_private() -> _Private:
@@ -243,6 +268,8 @@ def _take_over(
 
 def _finish_rotation(folder: int, state_dir: Path) -> None:
     """Bring in a new key that the chain names already; drop one that it does not."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_CHAIN_NEXT, dir_fd=folder)
     path = state_dir / FOLDER / os.fsdecode(_NEXT)
     try:
         data = _read(_NEXT, folder, path, _OTHERS, os.O_NOFOLLOW)
