@@ -66,6 +66,11 @@ def compile_schema(schema: Schema) -> Check:
     return check
 
 
+def code_of(keyword: str) -> str:
+    """Name the fault of a document that breaks a keyword of the schema."""
+    return _CODES.get(keyword) or "schema_" + re.sub("([A-Z])", r"_\1", keyword).lower()
+
+
 def _sorted(faults: Sequence[Fault]) -> Sequence[Fault]:
     # What has the wrong type breaks other keywords as well; to say so helps nobody.
     mistyped = {fault.pointer for fault in faults if fault.code == _MISTYPED}
@@ -109,8 +114,7 @@ def _faults(error: ValidationError, schema: Schema) -> Iterator[Fault]:
     place = ""
     for token in error.instance_path:
         place = pointer_to(place, token)
-    keyword = error.kind.name
-    code = _CODES.get(keyword) or "schema_" + re.sub("([A-Z])", r"_\1", keyword).lower()
+    code = code_of(error.kind.name)
     match error.kind:
         case Kind.Required(property=name):
             message = f"the field {quoted(name)} is missing"
