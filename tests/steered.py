@@ -249,7 +249,7 @@ class Life:
             read=_read,
             jitter=lambda: 0.5,
             housekeeping=Housekeeping(
-                self.journal, self.journal.reader, NoTidying(), self.clock, never
+                self.journal, self.journal.reader, NoTidying(), self.clock, never, self.journal
             ),
             notices=NoticeBoard(self.journal),
         )

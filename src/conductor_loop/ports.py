@@ -200,6 +200,16 @@ class Tidier(Protocol):
         """Remove file, error log and verdict of each; return the ids of which nothing is left."""
 
 
+class Scrubber(Protocol):
+    """Looks, now and then, whether what is kept is still what was written."""
+
+    async def look_at(self, after: int) -> int:
+        """Look at the next few intents after a seq; return where to go on, 0 at the end.
+
+        What cannot be trusted any more is set aside, and told.
+        """
+
+
 class Listener(Protocol):
     """A view in memory: starts from nothing, hears every entry this process relays."""
 

@@ -148,7 +148,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
                 read=_reader(rules),
                 jitter=random.random,  # spreads retries; nothing secret hangs on it
                 housekeeping=Housekeeping(
-                    journal, journal.reader, Tidying(layout), clock, _retention(settings)
+                    journal, journal.reader, Tidying(layout), clock, _retention(settings), journal
                 ),
                 notices=notices,
             ),
@@ -390,6 +390,7 @@ def _checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) 
     stalled = conductor.relay.stalled_by
     parked = conductor.relay.parked_count
     damaged = len(journal.reader.damaged())
+    whole = not journal.is_incomplete
     return [
         Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
         _handoff_check(source),
@@ -400,6 +401,7 @@ def _checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) 
         Check("disk", not journal.lacks_room, "full" if journal.lacks_room else ""),
         Check("views", stalled is None, str(stalled or "")),
         Check("nothing-damaged", not damaged, f"{damaged} set aside, not run" if damaged else ""),
+        Check("journal-whole", whole, "" if whole else "rows are missing; restore a backup"),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
 

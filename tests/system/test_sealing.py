@@ -13,7 +13,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from conductor_loop.adapters.journal import Sealing, SqliteJournal, open_journal, open_reader
+from conductor_loop.adapters.journal import (
+    Sealing,
+    SqliteJournal,
+    open_journal,
+    open_reader,
+    switching,
+)
 from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.adapters.journal.kek_file import own_kek_file
 from conductor_loop.core.events import Admitted, Event, Failed, FailureKind, Paused, Run, Started
@@ -240,3 +246,84 @@ async def test_a_new_data_key_follows_and_what_was_sealed_before_stays_readable(
     journal = open_journal(tmp_path, clock, sealing)
     assert len(journal.reader.unfinished()) == 3
     await journal.close()
+
+
+# Switched on and off.
+
+
+async def everything(folder: Path, sealing: Sealing) -> tuple[object, ...]:
+    """All that can be asked of a journal."""
+    journal = open_journal(folder, FakeClock(), sealing)
+    reader = journal.reader
+    told = (
+        reader.after(0, 100),
+        reader.summaries(),
+        reader.summaries_of(NAME),
+        reader.newest(TARGET),
+        reader.parked(),
+        reader.pauses(),
+        reader.imported(NAME, "ab" * 32),
+        reader.body(number_id(1)),
+    )
+    await journal.close()
+    return told
+
+
+@in_a_loop
+async def test_encryption_switched_on_and_off_keeps_all_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    journal = open_journal(tmp_path, FakeClock(), OFF)
+    await write_a_story(journal)
+    await journal.close()
+    before = await everything(tmp_path, OFF)
+
+    for sealing, found in ((ON, set()), (OFF, set(TOLD)), (ON, set()), (ON, set())):
+        assert await everything(tmp_path, sealing) == before
+        assert found_in_files(tmp_path) == found
+        assert {path.name for path in tmp_path.glob(f"{FILE_NAME}*")} <= {
+            FILE_NAME,
+            f"{FILE_NAME}.anchor",
+        }
+
+
+@in_a_loop
+async def test_a_switch_that_was_cut_short_behind_its_transaction_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = open_journal(tmp_path, FakeClock(), OFF)
+    await write_a_story(journal)
+    await journal.close()
+    before = await everything(tmp_path, OFF)
+
+    def die(path: Path) -> None:
+        raise KeyboardInterrupt(path)
+
+    monkeypatch.setattr(switching, "_wipe", die)
+    with pytest.raises(KeyboardInterrupt):
+        open_journal(tmp_path, FakeClock(), ON)
+    assert found_in_files(tmp_path) == set(TOLD), "the copy is there"
+    monkeypatch.undo()
+
+    assert await everything(tmp_path, ON) == before
+    assert found_in_files(tmp_path) == set()
+
+
+@in_a_loop
+async def test_a_journal_in_clear_put_in_the_place_of_a_sealed_one_is_refused(
+    tmp_path: Path,
+) -> None:
+    forged = tmp_path / "forged"
+    forged.mkdir()
+    journal = open_journal(forged, FakeClock(), OFF)
+    await write_a_story(journal)
+    await journal.close()
+    journal = open_journal(tmp_path, FakeClock(), ON)
+    await journal.record([admission(1)])
+    await journal.close()
+    (forged / FILE_NAME).replace(tmp_path / FILE_NAME)
+
+    with pytest.raises(CannotStart) as refusal:
+        open_journal(tmp_path, FakeClock(), ON)
+
+    assert refusal.value.code == "journal_exchanged"

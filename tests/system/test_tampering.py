@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from conductor_loop.adapters.journal import open_journal, open_reader
+from conductor_loop.adapters.journal import SqliteJournal, open_journal, open_reader
 from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.core.events import Admitted, Published, Run, Started
 from conductor_loop.core.faults import CannotStart, JournalDamaged
@@ -42,7 +42,7 @@ def tamper(folder: Path, *statements: str) -> None:
     connection = apsw.Connection(str(folder / FILE_NAME))
     for statement in statements:
         connection.execute(statement)
-        assert statement.startswith("CREATE") or connection.changes(), statement
+        assert statement.startswith(("CREATE", "ATTACH")) or connection.changes(), statement
     connection.close()
 
 
@@ -220,3 +220,84 @@ async def test_row_25_a_page_that_cannot_be_read_is_told_as_what_it_is(tmp_path:
             attempt()
         assert told.value.code == "journal_damaged"
         assert "restore a backup" in told.value.hint
+
+
+# While the daemon runs.
+
+
+async def scrub(journal: SqliteJournal) -> None:
+    seq = await journal.look_at(0)
+    while seq:
+        seq = await journal.look_at(seq)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda f: damage(f, "facts", "intents", "seq = 2"),
+        lambda f: damage(f, "event", "events", "seq = 5"),
+        lambda f: tamper(f, "UPDATE intents SET state = 'failed' WHERE seq = 2"),
+        lambda f: tamper(f, "UPDATE intents SET received_at = 0 WHERE seq = 2"),
+    ],
+    ids=["facts", "event", "state", "moment"],
+)
+@in_a_loop
+async def test_row_25_the_slow_scrub_finds_what_was_altered_in_finished_intents(
+    tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    await write_three(tmp_path)
+    journal = open_journal(tmp_path, FakeClock())
+    await scrub(journal)
+    assert (journal.reader.damaged(), journal.is_incomplete) == ([], False)
+    harm(tmp_path)
+
+    await scrub(journal)
+
+    assert [each.intent_id for each in journal.reader.damaged()] == [DONE]
+    await journal.close()
+
+
+@in_a_loop
+async def test_row_25_the_slow_scrub_finds_that_a_row_was_exchanged_for_a_forgotten_one(
+    tmp_path: Path,
+) -> None:
+    await write_three(tmp_path)
+    journal = open_journal(tmp_path, FakeClock())
+    await journal.record([admission(4)])
+    await journal.close()
+    shutil.copyfile(tmp_path / FILE_NAME, tmp_path / "old")
+    journal = open_journal(tmp_path, FakeClock())
+    await journal.discard([number_id(4)])
+    assert journal.reader.known_ids([number_id(4)]), "only what was set aside is discarded"
+    await journal.close()
+    damage(tmp_path, "facts", "intents", f"id = '{number_id(4)}'")
+    journal = open_journal(tmp_path, FakeClock())
+    await journal.discard([number_id(4)])
+    tamper(
+        tmp_path,
+        f"ATTACH '{tmp_path / 'old'}' AS old",
+        f"INSERT INTO intents SELECT * FROM old.intents WHERE id = '{number_id(4)}'",
+        "INSERT INTO events SELECT * FROM old.events WHERE seq = 6",
+        "DELETE FROM intents WHERE seq = 1",
+        "DELETE FROM events WHERE intent = 1",
+    )
+
+    await scrub(journal)
+
+    assert journal.is_incomplete
+    await journal.close()
+
+
+@in_a_loop
+async def test_what_was_set_aside_can_be_discarded_and_taken_anew(tmp_path: Path) -> None:
+    await write_three(tmp_path)
+    damage(tmp_path, "body", "intents", "seq = 1")
+    journal = open_journal(tmp_path, FakeClock())
+
+    await journal.discard([OPEN])
+
+    assert journal.reader.damaged() == []
+    assert journal.reader.known_ids([OPEN]) == set()
+    await journal.record([admission(1)])
+    await journal.close()
+    await open_journal(tmp_path, FakeClock()).close()

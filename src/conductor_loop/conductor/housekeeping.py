@@ -1,4 +1,7 @@
-"""Housekeeping: what is final and old enough goes, file, verdict and history together."""
+"""Housekeeping: what is final and old enough goes, file, verdict and history together.
+
+What stays is looked at, slowly, whether it is still what was written.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from datetime import timedelta
 from conductor_loop.core.events import Tidied
 from conductor_loop.core.records import Record, Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
-from conductor_loop.ports import Catalog, Clock, Journal, Tidier
+from conductor_loop.ports import Catalog, Clock, Journal, Scrubber, Tidier
 
 _log = logging.getLogger("conductor_loop.housekeeping")
 _BATCH = 200
@@ -32,13 +35,14 @@ class Housekeeping:
 
     def __init__(
         self, journal: Journal, catalog: Catalog, tidier: Tidier, clock: Clock,
-        policy: RetentionPolicy,
+        policy: RetentionPolicy, scrubber: Scrubber,
     ) -> None:  # fmt: skip
         self._journal = journal
         self._catalog = catalog
         self._tidier = tidier
         self._clock = clock
         self._policy = policy
+        self._scrubber = scrubber
 
     async def run(self) -> None:
         """One round at once, then one per interval, for ever."""
@@ -48,7 +52,14 @@ class Housekeeping:
             removed = await self.tidy()
             if removed:
                 _log.info("forgot %d intents past their retention", removed)
+            await self._scrub()
             await self._clock.sleep(self._policy.interval.total_seconds())
+
+    async def _scrub(self) -> None:
+        seq = await self._scrubber.look_at(0)
+        while seq:
+            await self._clock.sleep(_PAUSE_SECONDS)
+            seq = await self._scrubber.look_at(seq)
 
     async def tidy(self) -> int:
         """One round; returns how many intents were forgotten."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -13,16 +14,19 @@ from conductor_loop.adapters.journal.data_keys import (
     first_keys,
     unlock_for_writing,
 )
-from conductor_loop.adapters.journal.database import FILE_NAME
+from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading
 from conductor_loop.adapters.journal.integrity import faults_at_start
 from conductor_loop.adapters.journal.ledger import (
     ANCHOR_SUFFIX,
     Anchor,
     Count,
     Ledger,
+    actual_count,
     begin_count,
     check_age,
     check_rows,
+    exchanged_rows,
+    missing_rows,
     quick_count,
     read_count,
     untrusted,
@@ -30,10 +34,11 @@ from conductor_loop.adapters.journal.ledger import (
 from conductor_loop.adapters.journal.opening import Opener
 from conductor_loop.adapters.journal.rows import Change
 from conductor_loop.adapters.journal.sealing import Clear, Sealer, Vault
-from conductor_loop.core.faults import JournalDamaged
+from conductor_loop.adapters.journal.switching import switch_if_asked
+from conductor_loop.core.faults import CannotStart, JournalDamaged
 
 _log = logging.getLogger("conductor_loop.journal")
-_SET_ASIDE = "INSERT OR IGNORE INTO damaged (seq, why, at) VALUES (?, ?, ?)"
+SET_ASIDE = "INSERT OR IGNORE INTO damaged (seq, why, at) VALUES (?, ?, ?)"
 
 
 class Custody:
@@ -44,7 +49,7 @@ class Custody:
     def __init__(
         self, connection: apsw.Connection, vault: Vault, anchor: Anchor, rotation: KeyRotation
     ) -> None:
-        self.sealer = vault
+        self.sealer = self._vault = vault
         self._anchor = anchor
         self._rotation = rotation
         count = read_count(connection, vault)
@@ -65,6 +70,17 @@ class Custody:
         if count is not None:
             self._ledger.settle(count)
 
+    def recount(self, path: Path) -> str:
+        """Count everything, on any thread; what is missing or exchanged, empty for nothing."""
+        with contextlib.closing(open_for_reading(path)) as connection, connection:
+            count, found = (
+                read_count(connection, self._vault),
+                actual_count(connection, self._vault),
+            )
+        if exchanged_rows(count, found):
+            return missing_rows(count, found) or "intents were exchanged for others"
+        return missing_rows(count, found)
+
     def close(self) -> None:
         """Let go of the anchor."""
         self._anchor.close()
@@ -81,6 +97,10 @@ class NoCustody(Custody):
 
     def count(self, connection: apsw.Connection, change: Change) -> Count | None:
         """Nothing vouches for a count that anybody could write."""
+
+    def recount(self, path: Path) -> str:
+        """Nothing to compare with."""
+        return ""
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -99,7 +119,7 @@ def take_custody(
 
     What cannot be trusted is set aside. Raises CannotStart: no key, an old copy, rows missing.
     """
-    vault = unlock_for_writing(connection, state_dir, sealing.kek_file)
+    vault = _unlock(connection, state_dir, sealing, at)
     if isinstance(vault, Clear):
         _set_aside_at_start(connection, vault, at, all_of_them=False)
         return NoCustody()
@@ -108,11 +128,28 @@ def take_custody(
         count = _check(connection, vault, anchor)
         differs = quick_count(connection).unfinished != count.unfinished
         _set_aside_at_start(connection, vault, at, all_of_them=differs)
+        if differs:  # whoever it was is set aside by now
+            with connection:
+                begin_count(connection, vault, count.commits + 1)
         rotation = KeyRotation(connection, vault, state_dir, sealing)
         return Custody(connection, vault, anchor, rotation)
     except BaseException:
         anchor.close()
         raise
+
+
+def _unlock(
+    connection: apsw.Connection, state_dir: Path, sealing: Sealing, at: int
+) -> Vault | Clear:
+    sealer = unlock_for_writing(connection, state_dir, sealing.kek_file)
+    try:
+        return switch_if_asked(connection, state_dir, sealing, sealer, at)
+    except JournalDamaged as error:
+        raise CannotStart(
+            f"the encryption of the journal cannot be switched: {error.message}",
+            code="cannot_switch",
+            hint="start with the setting as it was: what is damaged is set aside; then discard it",
+        ) from error
 
 
 def _check(connection: apsw.Connection, vault: Vault, anchor: Anchor) -> Count:
@@ -138,7 +175,7 @@ def _set_aside_at_start(
     if not faults:
         return
     with connection:
-        connection.executemany(_SET_ASIDE, [(seq, why, at) for seq, why in faults])
+        connection.executemany(SET_ASIDE, [(seq, why, at) for seq, why in faults])
     for seq, why in faults:
         intent_id = connection.execute("SELECT id FROM intents WHERE seq = ?", (seq,)).get
         _log.error("set aside, and not run: %s: %s", intent_id or f"entry {seq}", why)

@@ -123,7 +123,7 @@ def _migrate(
     if version == SCHEMA_VERSION:
         return
     if version:
-        _copy_aside(connection, path.with_name(f"{path.name}.before-{SCHEMA_VERSION}"))
+        copy_aside(connection, path.with_name(f"{path.name}.before-{SCHEMA_VERSION}"))
     with connection:
         for step in range(version + 1, SCHEMA_VERSION + 1):
             connection.execute(_script(step))
@@ -145,8 +145,9 @@ def _script(step: int) -> str:
     return files(__package__).joinpath(f"schema_{step}.sql").read_text(encoding="utf-8")
 
 
-def _copy_aside(connection: apsw.Connection, destination: Path) -> None:
-    # It holds the same intents, so it is as private.
+def copy_aside(connection: apsw.Connection, destination: Path) -> None:
+    """Copy a whole journal, for its owner alone: it holds the same intents."""
+    destination.unlink(missing_ok=True)
     _make_private(destination)
     copy = apsw.Connection(str(destination))
     with copy.backup("main", connection, "main") as backup:

@@ -55,10 +55,12 @@ def faults_at_start(
 
 def faults_after(
     connection: apsw.Connection, opener: Opener, seq: int, limit: int
-) -> tuple[int, list[tuple[int, str]]]:
-    """Look at the next few intents: the last one's seq (0: none is left), and their faults."""
+) -> tuple[int, list[tuple[int, str, str]]]:
+    """Look at the next few intents: the last one's seq (0: none is left), and seq, id and fault."""
     rows: list[Row] = connection.execute(_NEXT, (seq, limit)).fetchall()
-    return (rows[-1][0] if rows else 0), list(_faults(connection, opener, iter(rows)))
+    ids = {row[0]: row[1] for row in rows}
+    faults = _faults(connection, opener, iter(rows))
+    return (rows[-1][0] if rows else 0), [(seq, ids[seq], why) for seq, why in faults]
 
 
 def _faults(

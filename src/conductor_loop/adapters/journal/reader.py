@@ -11,8 +11,9 @@ import apsw
 
 from conductor_loop.adapters.journal.data_keys import unlock
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading, to_microseconds
+from conductor_loop.adapters.journal.integrity import faults_after
 from conductor_loop.adapters.journal.opening import Damage, Opener, Pause, Row, unreadable
-from conductor_loop.adapters.journal.rows import IS_NEWEST, name_key, target_key
+from conductor_loop.adapters.journal.rows import IS_NEWEST, file_key, name_key, target_key
 from conductor_loop.adapters.journal.sealing import Sealer
 from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Entry, Known, Summary, Unfinished
@@ -29,6 +30,7 @@ _HISTORY = (
 )
 _PARKED = "SELECT seq, why FROM parked ORDER BY seq"
 _ENTRY = f"{_ENTRY_COLUMNS} WHERE e.seq = ? AND {_NOT_ASIDE}"
+_LOOKED_AT = 20
 _DAMAGED = "SELECT d.seq, i.id, d.why FROM damaged d LEFT JOIN intents i USING (seq) ORDER BY d.seq"
 _POSITION = "SELECT seq FROM relay"
 _LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT seq FROM relay))"
@@ -164,6 +166,13 @@ class JournalReader:
         """What was set aside because it cannot be trusted, oldest first."""
         return [Damage(*row) for row in self._rows(_DAMAGED)]
 
+    def faults_after(self, seq: int) -> tuple[int, list[tuple[int, str, str]]]:
+        """Hold the next few intents against their events: where to go on (0: at the end), and
+        seq, id and fault of those that cannot be trusted."""
+        with self._connection:  # one moment for rows and events
+            next_seq, faults = faults_after(self._connection, self._opener, seq, _LOOKED_AT)
+        return next_seq, faults
+
     def fact(self, key: str) -> str | None:
         """A small fact about this journal."""
         value = self._value(_FACT, (key,))
@@ -249,11 +258,6 @@ class JournalReader:
             yield from self._connection.execute(query, bindings)
         except UNREADABLE as error:
             raise unreadable(error) from error
-
-
-def file_key(sealer: Sealer, name: bytes, digest: str) -> bytes:
-    """What a file that the original had processed is looked up by."""
-    return sealer.blind(b"file", b"/".join((digest.encode(), name)))
 
 
 def open_reader(state_dir: Path, kek_file: Path | None = None) -> JournalReader:

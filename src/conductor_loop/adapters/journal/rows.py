@@ -61,6 +61,8 @@ state NOT IN ('rejected', 'quarantined', 'duplicate') AND NOT EXISTS (
     AND newer.state NOT IN ('rejected', 'quarantined', 'duplicate') AND newer.seq > intents.seq)"""
 """Whether a row of `intents` is the newest admitted one of its target."""
 _FORGOTTEN = f"SELECT seq, facts, state, ({IS_NEWEST}) FROM intents WHERE id = ?"
+_SET_ASIDE = """
+SELECT seq, final_at IS NULL FROM intents WHERE id = ? AND seq IN (SELECT seq FROM damaged)"""
 _KEEP_BARE = "UPDATE intents SET filed = 'gone', body = NULL, facts = ? WHERE seq = ?"
 _LIVE = """
 SELECT id, seq, state, runs, failures, crashes FROM intents
@@ -103,6 +105,8 @@ class Statements:
     others: list[tuple[str, Bindings]] = field(default_factory=list)
     forgets: list[str] = field(default_factory=list)
     """Ids of intents of which everything goes that need not stay."""
+    discards: list[str] = field(default_factory=list)
+    """Ids of intents that were set aside and of which everything goes."""
 
     def execute(self, connection: apsw.Connection, change: Change) -> None:
         """Run them inside the caller's transaction, and add up what it changes."""
@@ -123,6 +127,8 @@ class Statements:
             connection.execute(statement, bindings)
         for intent_id in self.forgets:
             _forget(connection, self.sealer, intent_id, change)
+        for intent_id in self.discards:
+            _discard(connection, intent_id, change)
 
 
 def _forget(connection: apsw.Connection, sealer: Sealer, intent_id: str, change: Change) -> None:
@@ -140,6 +146,21 @@ def _forget(connection: apsw.Connection, sealer: Sealer, intent_id: str, change:
     place = facts_place(seq, intent_id)
     facts = replace(decode_facts(sealer.open(place, stored)), kept=state)
     connection.execute(_KEEP_BARE, (sealer.seal(place, encode_facts(facts)), seq))
+
+
+def _discard(connection: apsw.Connection, intent_id: str, change: Change) -> None:
+    """Drop an intent that was set aside, whatever its row has become."""
+    found = connection.execute(_SET_ASIDE, (intent_id,)).fetchone()
+    if found is None:
+        return
+    seq, is_open = found
+    connection.execute("DELETE FROM events WHERE intent = ?", (seq,))
+    change.events -= connection.changes()
+    connection.execute("DELETE FROM parked WHERE seq NOT IN (SELECT seq FROM events)")
+    connection.execute("DELETE FROM intents WHERE seq = ?", (seq,))
+    connection.execute("DELETE FROM damaged WHERE seq = ?", (seq,))
+    change.departed.append(seq)
+    change.unfinished -= is_open
 
 
 def live_intents(connection: apsw.Connection) -> dict[str, LiveIntent]:
@@ -164,6 +185,16 @@ def target_key(sealer: Sealer, target: Target) -> bytes:
 def name_key(sealer: Sealer, name: bytes) -> bytes:
     """What the intents of a file name are looked up by."""
     return sealer.blind(b"name", name)
+
+
+def file_key(sealer: Sealer, name: bytes, digest: str) -> bytes:
+    """What a file that the original had processed is looked up by."""
+    return sealer.blind(b"file", b"/".join((digest.encode(), name)))
+
+
+def pause_key(sealer: Sealer, target: str) -> bytes:
+    """What a pause is looked up by."""
+    return sealer.blind(b"pause", target.encode())
 
 
 def add_record(
@@ -262,12 +293,12 @@ def _count(live: LiveIntent, event: Event) -> LiveIntent:
 def _add_service_event(statements: Statements, event: Event, at: int) -> None:
     match event:
         case Paused(by, why, target):
-            key = statements.sealer.blind(b"pause", target.encode())
+            key = pause_key(statements.sealer, target)
             told = msgspec.json.encode((target, by, why))
             pause = statements.sealer.seal(keyed_place(b"pauses.pause", key), told)
             statements.others.append((_PAUSE, (key, pause, at)))
         case Resumed(target=target):
-            key = statements.sealer.blind(b"pause", target.encode())
+            key = pause_key(statements.sealer, target)
             statements.others.append((_RESUME, (key,)))
         case _:
             pass

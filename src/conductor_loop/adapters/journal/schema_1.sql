@@ -64,7 +64,7 @@ CREATE TABLE imported (
   file_key     BLOB PRIMARY KEY,  -- blind: digest and name
   file         BLOB    NOT NULL,  -- sealed: name, digest
   processed_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- Small facts about this journal: which handoff it serves, what was imported when.
 CREATE TABLE facts (

@@ -15,7 +15,7 @@ from typing import Self
 import apsw
 import msgspec
 
-from conductor_loop.adapters.journal.custody import Custody, begin_sealed, take_custody
+from conductor_loop.adapters.journal.custody import SET_ASIDE, Custody, begin_sealed, take_custody
 from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import (
     FILE_NAME,
@@ -24,12 +24,13 @@ from conductor_loop.adapters.journal.database import (
     to_microseconds,
 )
 from conductor_loop.adapters.journal.opening import unreadable
-from conductor_loop.adapters.journal.reader import UNREADABLE, JournalReader, file_key
+from conductor_loop.adapters.journal.reader import UNREADABLE, JournalReader
 from conductor_loop.adapters.journal.rows import (
     Change,
     LiveIntent,
     Statements,
     add_record,
+    file_key,
     live_intents,
 )
 from conductor_loop.adapters.journal.sealing import keyed_place, parked_place
@@ -72,6 +73,9 @@ class SqliteJournal:
         self._clock = clock
         self._custody = custody
         self._sealer = custody.sealer
+        self._path = Path(connection.filename)
+        self.is_incomplete = False
+        """Whether rows were found to be missing while this process runs."""
         self._loop = asyncio.get_running_loop()
         self._live = live_intents(connection)
         self._last_seq = self._committed_seq = reader.last_seq()
@@ -186,6 +190,30 @@ class SqliteJournal:
     async def forget(self, intent_ids: Sequence[str]) -> None:
         """See `ports.Journal`; of the newest admitted of a target the bare row stays."""
         await self._commit(Statements(self._sealer, forgets=list(intent_ids)))
+
+    async def look_at(self, after: int) -> int:
+        """See `ports.Scrubber`."""
+        seq, faults = self.reader.faults_after(after)
+        at = to_microseconds(self._clock.now())
+        # Of an unfinished one this process knows better than the file.
+        faults = [fault for fault in faults if fault[1] not in self._live]
+        for _, intent_id, why in faults:
+            _log.error("set aside, it cannot be trusted: %s: %s", intent_id, why)
+        if faults:
+            await self._write(*((SET_ASIDE, (each, why, at)) for each, _, why in faults))
+        if not seq:
+            await self._recount()
+        return seq
+
+    async def _recount(self) -> None:
+        missing = await asyncio.to_thread(self._custody.recount, self._path)
+        if missing:
+            self.is_incomplete = True
+            _log.error("the journal is not whole: %s; restore a backup", missing)
+
+    async def discard(self, intent_ids: Sequence[str]) -> None:
+        """Drop everything about intents that were set aside; others are left alone."""
+        await self._commit(Statements(self._sealer, discards=list(intent_ids)))
 
     async def close(self) -> None:
         """Commit what waits if there is room, end the thread, close the file."""
