@@ -1,6 +1,6 @@
 # Everything a developer runs. Paths are relative on purpose: make cannot cope with spaces in its own.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench crash supply-chain lock
+.PHONY: help demo test check format bench crash fuzz supply-chain lock
 
 # The daemon is started hundreds of times by tests: it need not be compiled each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,6 +48,9 @@ crash: $(STAMP)  ## kill the daemon at every system call (takes long), write doc
 	@THOROUGH=1 $(PYTEST) -q --timeout=7200 tests/system/test_model.py
 	@echo "==> the sweep and the soak"
 	@$(PYTHON_IN_VENV) -m tests.crash --write-docs $(ARGS)
+
+fuzz: $(STAMP)  ## fuzz the reading of intents for a minute (ARGS=-max_total_time=600)
+	@.ci/fuzz $(ARGS)
 
 supply-chain: $(STAMP)  ## build the wheel twice and compare, bill of materials, known vulnerabilities
 	@.ci/supply-chain
