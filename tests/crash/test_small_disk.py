@@ -15,7 +15,7 @@ from tests.own_mounts import run_in_own_mounts
 @pytest.mark.needs("unshare")
 @pytest.mark.parametrize("publisher", With)
 @pytest.mark.parametrize("story", STORIES)
-def test_a_disk_without_room_delays_intents_and_fails_none(
+def test_row_20_a_disk_without_room_delays_intents_and_fails_none(
     tmp_path: Path, story: str, publisher: With
 ) -> None:
     script = f"from tests.crash.small_disk import tell; tell({story!r}, {publisher.name!r})"

@@ -105,7 +105,7 @@ async def test_a_file_written_in_place_is_taken_after_the_debounce(handoff: Path
 
 
 @in_a_loop
-async def test_each_write_starts_the_debounce_anew(handoff: Path) -> None:
+async def test_row_07_each_write_starts_the_debounce_anew(handoff: Path) -> None:
     with serving(handoff, PATIENT) as served:
         path = handoff / "intent-slow.json"
         path.write_bytes(b"first ")
@@ -164,7 +164,7 @@ async def test_delivery_by_link_and_unlink_arrives_as_one_file(handoff: Path) ->
 
 
 @in_a_loop
-async def test_a_file_that_keeps_its_second_link_is_claimed_unread(handoff: Path) -> None:
+async def test_row_02_a_file_that_keeps_its_second_link_is_claimed_unread(handoff: Path) -> None:
     with serving(handoff) as served:
         foreign = handoff.parent / "foreign"
         foreign.write_bytes(b"secret")
@@ -177,7 +177,9 @@ async def test_a_file_that_keeps_its_second_link_is_claimed_unread(handoff: Path
 
 
 @in_a_loop
-async def test_what_a_writer_adds_after_the_claim_is_not_in_the_intent(handoff: Path) -> None:
+async def test_row_06_what_a_writer_adds_after_the_claim_is_not_in_the_intent(
+    handoff: Path,
+) -> None:
     with serving(handoff) as served:
         await listening(served)
         draft = handoff / ".draft"
@@ -204,7 +206,7 @@ def opens_of(*paths: Path) -> Iterator[list[str]]:
 
 
 @in_a_loop
-async def test_what_is_no_file_is_claimed_and_never_opened(
+async def test_row_01_03_what_is_no_file_is_claimed_and_never_opened(
     handoff: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(handoff) as served, socket.socket(socket.AF_UNIX) as listener:
@@ -246,7 +248,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 @in_a_loop
-async def test_a_hostile_name_is_a_name_like_any_other(handoff: Path, name: bytes) -> None:
+async def test_row_11_a_hostile_name_is_a_name_like_any_other(handoff: Path, name: bytes) -> None:
     with serving(handoff) as served:
         served.hand_over(name, b"{}")
         assert names(await take(served.source)) == [name]
@@ -255,7 +257,7 @@ async def test_a_hostile_name_is_a_name_like_any_other(handoff: Path, name: byte
 
 
 @in_a_loop
-async def test_a_file_beyond_the_limit_is_refused_unread(handoff: Path) -> None:
+async def test_row_17_a_file_beyond_the_limit_is_refused_unread(handoff: Path) -> None:
     with serving(handoff, replace(BRISK, max_bytes=10)) as served:
         served.hand_over("intent-1.json", b"0123456789")
         served.hand_over("intent-2.json", b"0123456789+")
@@ -536,7 +538,7 @@ async def test_when_the_journal_was_deleted_with_the_folder_the_daemon_stops(han
 
 
 @in_a_loop
-async def test_a_symlink_in_place_of_the_folder_is_not_served(handoff: Path) -> None:
+async def test_row_08_a_symlink_in_place_of_the_folder_is_not_served(handoff: Path) -> None:
     with serving(handoff) as served:
         elsewhere = handoff.parent / "elsewhere"
         elsewhere.mkdir()
@@ -623,7 +625,7 @@ asyncio.run(main())
 
 
 @pytest.mark.needs("unshare")
-def test_a_disk_without_inodes_stops_claiming_and_loses_nothing(tmp_path: Path) -> None:
+def test_row_20_a_disk_without_inodes_stops_claiming_and_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     run_in_own_mounts("mount -t tmpfs -o nr_inodes=30 none disk", FULL_DISK, tmp_path)
 
@@ -687,7 +689,7 @@ def test_a_file_that_cannot_be_renamed_does_not_hold_up_the_others(tmp_path: Pat
 
 
 @in_a_loop
-async def test_a_hundred_thousand_waiting_files_cost_less_than_200_bytes_each(
+async def test_row_19_a_hundred_thousand_waiting_files_cost_less_than_200_bytes_each(
     in_memory: Path,
 ) -> None:
     files = 100_000

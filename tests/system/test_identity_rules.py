@@ -45,7 +45,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
-def test_a_duplicate_is_not_run(twice: Site) -> None:
+def test_row_22_a_duplicate_is_not_run(twice: Site) -> None:
     assert twice.ledger() == ["intent-a.json"]
 
 
@@ -92,7 +92,7 @@ def test_the_same_file_handed_over_while_the_first_waits_is_a_duplicate_too(site
     assert len(site.names_in("processed")) == 2
 
 
-def test_the_same_content_under_another_name_runs(site: Site) -> None:
+def test_row_22_the_same_content_under_another_name_runs(site: Site) -> None:
     porch = site.porch(RECORDS)
     files = {"intent-a.json": intent(), "intent-b.json": intent()}
     assert again(site, files, "-porch", porch) == 0
@@ -109,7 +109,9 @@ def test_the_same_file_after_a_newer_intent_of_its_target_runs_again(site: Site)
 # Names that come again.
 
 
-def test_new_content_under_an_old_name_runs_and_the_old_verdict_is_history(site: Site) -> None:
+def test_row_23_new_content_under_an_old_name_runs_and_the_old_verdict_is_history(
+    site: Site,
+) -> None:
     assert again(site, {"intent-a.json": intent(replicas=1)}) == 0
     old = site.verdict_path("intent-a.json").read_bytes()
     assert again(site, {"intent-a.json": intent(replicas=2)}) == 0
@@ -261,7 +263,7 @@ def make_socket(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_symlink, make_dangling_symlink, make_fifo, make_socket])
-def test_what_is_no_regular_file_goes_to_quarantine_with_a_verdict(
+def test_row_01_03_what_is_no_regular_file_goes_to_quarantine_with_a_verdict(
     site: Site, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
 ) -> None:
     monkeypatch.chdir(site.top)
@@ -277,7 +279,9 @@ def test_what_is_no_regular_file_goes_to_quarantine_with_a_verdict(
     assert site.names_in(".") == [".conductor", "failed", "processed", "status"]
 
 
-def test_a_folder_of_that_name_is_left_alone_warned_about_once_and_listed(site: Site) -> None:
+def test_row_04_a_folder_of_that_name_is_left_alone_warned_about_once_and_listed(
+    site: Site,
+) -> None:
     (site.handoff / "intent-folder.json").mkdir(parents=True)
     with site.daemon("-period", "50ms") as daemon:
         for n in range(3):
@@ -301,7 +305,7 @@ def test_other_files_are_left_alone(site: Site) -> None:
     assert site.counts() == {}
 
 
-def test_a_file_with_two_names_is_waited_for_then_failed(site: Site) -> None:
+def test_row_02_a_file_with_two_names_is_waited_for_then_failed(site: Site) -> None:
     with site.daemon():
         site.hand_over("note.txt", intent())
         os.link(site.handoff / "note.txt", site.handoff / "intent-a.json")
@@ -347,7 +351,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_is_filed_as_it_is(hostile: Site, name: bytes) -> None:
+def test_row_11_a_hostile_name_is_filed_as_it_is(hostile: Site, name: bytes) -> None:
     handoff = os.fsencode(hostile.handoff)
     processed, failed = os.listdir(handoff + b"/processed"), os.listdir(handoff + b"/failed")
     assert name in processed
@@ -355,7 +359,7 @@ def test_a_hostile_name_is_filed_as_it_is(hostile: Site, name: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_the_verdict_of_a_hostile_name_shows_it_escaped(hostile: Site, name: bytes) -> None:
+def test_row_11_the_verdict_of_a_hostile_name_shows_it_escaped(hostile: Site, name: bytes) -> None:
     path = os.fsencode(hostile.handoff) + b"/status/" + verdict_name(name)
     with open(path, "rb") as file:
         verdict = json.load(file)
@@ -364,7 +368,7 @@ def test_the_verdict_of_a_hostile_name_shows_it_escaped(hostile: Site, name: byt
     assert verdict["status"] == "failed"
 
 
-def test_nothing_hostile_reaches_log_or_terminal(hostile: Site) -> None:
+def test_row_11_nothing_hostile_reaches_log_or_terminal(hostile: Site) -> None:
     listed = hostile.command("list", "-limit", "100")
     assert listed.stdout.count("\n") == 2 * len(HOSTILE) + 2
     assert all(line.isprintable() for line in listed.stdout.splitlines())
@@ -386,7 +390,7 @@ def test_a_long_name_that_comes_again_still_finds_a_place(site: Site) -> None:
 # Who may serve a folder.
 
 
-def test_a_second_daemon_is_refused_and_told_the_pid_of_the_first(site: Site) -> None:
+def test_row_39_a_second_daemon_is_refused_and_told_the_pid_of_the_first(site: Site) -> None:
     with site.daemon() as daemon:
         done = site.command(*site.flags)
         assert done.returncode == 1

@@ -106,7 +106,7 @@ def test_closing_closes_every_descriptor(handoff: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_symlink_in_place_of_a_folder_of_ours_is_refused(handoff: Path, name: str) -> None:
+def test_row_09_a_symlink_in_place_of_a_folder_of_ours_is_refused(handoff: Path, name: str) -> None:
     elsewhere = handoff.parent / "elsewhere"
     elsewhere.mkdir()
     (handoff / name).parent.mkdir(parents=True, exist_ok=True)

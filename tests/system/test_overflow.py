@@ -33,7 +33,7 @@ def site_in_memory() -> Iterator[Site]:
     shutil.rmtree(top)
 
 
-def test_20_000_files_that_came_while_it_was_stopped_all_become_final(
+def test_row_19_20_000_files_that_came_while_it_was_stopped_all_become_final(
     site_in_memory: Site,
 ) -> None:
     count = 20_000
@@ -118,7 +118,7 @@ def test_a_file_with_a_very_old_time_is_picked_up_all_the_same(site: Site) -> No
         assert site.verdict("intent-old.json")["status"] == "success"
 
 
-def test_a_file_whose_writer_pauses_is_read_when_the_writer_is_done(site: Site) -> None:
+def test_row_07_a_file_whose_writer_pauses_is_read_when_the_writer_is_done(site: Site) -> None:
     body = intent("amf", description="x" * 1000)
     with site.daemon(), (site.handoff / "intent-slow.json").open("wb", buffering=0) as file:
         file.write(body[:100])

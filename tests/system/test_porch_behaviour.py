@@ -85,7 +85,7 @@ def test_death_by_a_signal_is_retried_then_failed_and_never_success(
     assert len(site.ledger()) == 3
 
 
-def test_crashes_of_two_targets_end_failed(site: Site) -> None:
+def test_row_42_crashes_of_two_targets_end_failed(site: Site) -> None:
     site.hand_over_all({"intent-b.json": intent("upf")})
     done = site.once("-porch", site.porch("kill -9 $$"), "-timeout", "2s")
     assert done.returncode == 8

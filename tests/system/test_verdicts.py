@@ -185,7 +185,7 @@ def test_a_retry_replaces_the_verdict_of_what_it_repeats(handoff: HandoffFolder)
 
 @pytest.mark.parametrize("when", ["before admission", "before the end"])
 @pytest.mark.parametrize("kind", ["file", "link to a file", "dangling link", "fifo", "folder"])
-def test_whatever_stands_at_a_verdicts_name_is_replaced_never_followed(
+def test_row_10_whatever_stands_at_a_verdicts_name_is_replaced_never_followed(
     handoff: HandoffFolder, tmp_path: Path, kind: str, when: str
 ) -> None:
     secret = tmp_path / "secret"
@@ -233,7 +233,7 @@ def test_a_verdict_of_the_original_is_kept_out_of_the_way_and_told(
     assert notice.details["moved_to"] == f"status/history/{id_of(1)}.moved-aside"
 
 
-def test_folders_are_moved_aside_as_often_as_they_are_made(handoff: HandoffFolder) -> None:
+def test_row_10_folders_are_moved_aside_as_often_as_they_are_made(handoff: HandoffFolder) -> None:
     for _ in range(3):
         _plant(handoff.path / "status" / STATUS, "folder", handoff.path)
         _apply(handoff, handoff.run(1) if not handoff.catalog.entries else handoff.catalog.entries)

@@ -108,7 +108,9 @@ def fault_of(body: bytes) -> Fault:
 
 
 @pytest.mark.parametrize(("body", "code", "pointer"), REFUSED)
-def test_each_way_to_be_wrong_has_its_code_and_place(body: bytes, code: str, pointer: str) -> None:
+def test_row_15_each_way_to_be_wrong_has_its_code_and_place(
+    body: bytes, code: str, pointer: str
+) -> None:
     fault = fault_of(body)
     assert (fault.code, fault.pointer) == (code, pointer)
     assert fault.message
@@ -171,7 +173,7 @@ def test_limits_are_for_the_caller_to_set() -> None:
     ],
     ids=["deep arrays", "deep objects", "many objects", "long integer", "long fraction", "commas"],
 )
-def test_ten_mebibytes_of_malice_cost_little_time_and_memory(body: bytes) -> None:
+def test_row_16_ten_mebibytes_of_malice_cost_little_time_and_memory(body: bytes) -> None:
     parse_strict(b"{}")
     tracemalloc.start()
     began = time.process_time()
