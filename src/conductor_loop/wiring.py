@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import to_microseconds
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import Keys, open_keys, rotate_own_key
+from conductor_loop.adapters.systemd.notify import ServiceManager, service_manager
 from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.control import Control, parse_target
@@ -159,12 +160,43 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
             lambda: _checks(conductor, source, journal),
             lambda by: keys.rotate(clock.now(), by),
         )
-        _stop_on_signals(conductor)
-        async with serve_control(Path(layout.state_path), control.obey, notices):
+        manager = open_things.enter_context(_telling(service_manager(os.environ, os.getpid())))
+        _stop_on_signals(conductor, manager)
+        async with (
+            serve_control(Path(layout.state_path), control.obey, notices),
+            _keeping_informed(manager, conductor),
+        ):
             # What exists now lives as long as the process: the collector need not look again.
             gc.freeze()
             await _run_to_the_end(conductor, journal)
         return Report(tally, conductor.gave_up, len(conductor.backlog))
+
+
+@contextlib.contextmanager
+def _telling(manager: ServiceManager | None) -> Iterator[ServiceManager | None]:
+    """Tell the service manager of the end, whatever it comes from."""
+    try:
+        yield manager
+    finally:
+        if manager is not None:
+            manager.stopping()
+            manager.close()
+
+
+@asynccontextmanager
+async def _keeping_informed(
+    manager: ServiceManager | None, conductor: Conductor
+) -> AsyncIterator[None]:
+    if manager is None:
+        yield
+        return
+    informing = asyncio.create_task(
+        manager.keep_informed(lambda: conductor.is_ready, lambda: ""), name="systemd"
+    )
+    try:
+        yield
+    finally:
+        informing.cancel()
 
 
 def _report_start(notices: NoticeBoard, settings: Settings) -> None:
@@ -426,7 +458,7 @@ def _handoff_check(source: FolderSource) -> Check:
     return Check("handoff", served, "" if served else "the folder was replaced or is gone")
 
 
-def _stop_on_signals(conductor: Conductor) -> None:
+def _stop_on_signals(conductor: Conductor, manager: ServiceManager | None) -> None:
     loop = asyncio.get_running_loop()
     asked = False
 
@@ -437,6 +469,8 @@ def _stop_on_signals(conductor: Conductor) -> None:
             os._exit(128 + number)
         asked = True
         _log.info("stopping on %s; once more ends at once", number.name)
+        if manager is not None:
+            manager.stopping()
         conductor.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):

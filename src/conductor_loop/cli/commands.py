@@ -28,6 +28,7 @@ SUMMARIES = {
     "keys": "show, rotate and export the keys that sign",
     "verify": "check the signatures of verdicts",
     "doctor": "check this machine and these folders, changing nothing",
+    "install": "install as a service of systemd",
     "schema": "print the schema of an intent or of a verdict",
     "state": "export or import the state file of the original",
     "completion": "print a completion script for a shell",
