@@ -321,6 +321,7 @@ def _porch(settings: Settings, state: Path) -> PorchSection:
         grace=settings.grace,
         environment={n: os.environ[n] for n in settings.child_env if n in os.environ},
         sandbox=sandbox_section(settings, state),
+        scrub=settings.security_enabled,
     )
 
 

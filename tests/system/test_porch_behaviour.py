@@ -289,3 +289,43 @@ def test_no_intent_gets_longer_than_the_operator_allows(site: Site) -> None:
     )
     assert verdict["status"] == "timeout"
     assert "100ms" in verdict["message"]
+
+
+# What it printed.
+
+LEAKS = r"""
+printf '\033]0;title\007\033[31mclone https://bot:hunter2@git.example failed\033[0m\n' >&2
+printf '{"@timestamp": "now", "message": "forged"}\n' >&2
+printf 'password=hunter2 Authorization: Bearer hunter2\n' >&2
+printf 'token: hunter2\n\033[2Jgone\r\n'
+exit 1
+"""
+
+
+def test_row_32_no_secret_and_no_escape_that_porch_prints_gets_anywhere(site: Site) -> None:
+    site.environment["CONDUCTOR_ENCRYPTION_ENABLED"] = "false"
+    done = site.once("-porch", site.porch(LEAKS), "-log-level", "debug")
+    told = site.command("why", "intent-a.json")
+    places = {
+        "verdict": site.verdict_path("intent-a.json").read_bytes(),
+        "error log": (site.handoff / "failed" / "intent-a.json.error.log").read_bytes(),
+        "log": done.stderr.encode(),
+        "terminal": (told.stdout + told.stderr).encode(),
+        "journal": b"".join(path.read_bytes() for path in site.state.glob("journal.db*")),
+    }
+    for place, data in places.items():
+        assert b"hunter2" not in data, place
+        assert place in ("log", "terminal") or b"git.example" in data, place
+        assert place == "journal" or b"\x1b" not in data, place
+    # A line that imitates ours stays inside a text of ours.
+    log = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert not any(line["message"] == "forged" for line in log)
+    error = site.verdict("intent-a.json")["error"]
+    assert error["stderr"].startswith("clone https://[scrubbed]@git.example failed\\n")
+    assert site.command("verify", "--all").returncode == 0
+
+
+def test_with_security_off_what_porch_prints_is_cleaned_and_not_scrubbed(site: Site) -> None:
+    site.environment["CONDUCTOR_SECURITY_ENABLED"] = "false"
+    error = run_alone(site, LEAKS)["error"]
+    assert error["stderr"].startswith("clone https://bot:hunter2@git.example failed\\n")

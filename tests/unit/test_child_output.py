@@ -50,9 +50,15 @@ def test_long_text_is_cut_in_the_middle_with_a_note() -> None:
 
 
 def test_what_nobody_kept_is_counted_in_bytes() -> None:
-    text = cleaned(Printed(b"first", b"last", 1_000_009), shown=100)
+    text = cleaned(Printed(b"first\n", b"\nlast", 1_000_011), shown=100)
 
-    assert text == "first\n[... 1,000,000 bytes and more cut here ...]\nlast"
+    assert text == "first\n\n[... 1,000,000 bytes and more cut here ...]\n\nlast"
+
+
+def test_a_word_that_was_torn_apart_is_left_out() -> None:
+    text = cleaned(Printed(b"first wor", b"rd last", 1_000_016), shown=100)
+
+    assert text == "first \n[... 1,000,000 bytes and more cut here ...]\n last"
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300), st.integers(0, 10**12))

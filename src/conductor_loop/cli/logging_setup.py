@@ -21,6 +21,7 @@ from conductor_loop.cli.terminal import print_error, print_warning
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
+from conductor_loop.core.scrubbing import scrubbed_message
 from conductor_loop.settings import LogFormat, LogLevel, Settings
 
 _LEVELS = {
@@ -80,9 +81,9 @@ class _Lines(logging.Formatter):
         except (TypeError, ValueError):  # the text and its arguments do not fit each other
             message = f"{record.msg} {record.args}"
         error = _error_of(record)
-        if error is None or self.traces:
-            return message
-        return f"{message} ({type(error).__name__}: {error})"
+        if error is not None and not self.traces:
+            message = f"{message} ({type(error).__name__}: {error})"
+        return scrubbed_message(message)
 
 
 class JsonLines(_Lines):
@@ -100,7 +101,7 @@ class JsonLines(_Lines):
         error = _error_of(record)
         if error is not None:
             fields["error.type"] = type(error).__name__
-            fields["error.message"] = str(error)
+            fields["error.message"] = scrubbed_message(str(error))
             if self.traces:
                 fields["error.stack_trace"] = "\n".join(_trace_lines(error))
         return json.dumps(fields)
@@ -214,7 +215,7 @@ def _extra(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
 def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return shown(value)
-    return value if isinstance(value, bool | int | float) else str(value)
+    return value if isinstance(value, bool | int | float) else scrubbed_message(str(value))
 
 
 def _word(value: object) -> str:
@@ -229,7 +230,8 @@ def _error_of(record: logging.LogRecord) -> BaseException | None:
 def _trace_lines(error: BaseException) -> list[str]:
     import traceback
 
-    return "".join(traceback.format_exception(error)).rstrip().splitlines()
+    text = "".join(traceback.format_exception(error)).rstrip()
+    return scrubbed_message(text).splitlines()
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:

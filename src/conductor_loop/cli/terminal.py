@@ -8,6 +8,7 @@ from typing import TextIO
 
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.legible import legible_line
+from conductor_loop.core.scrubbing import scrubbed_message
 
 
 def print_json(value: object) -> None:
@@ -19,12 +20,12 @@ def print_json(value: object) -> None:
 
 def print_line(text: str = "") -> None:
     """Print one line on standard output."""
-    sys.stdout.write(_encodable(legible_line(text), sys.stdout) + "\n")
+    sys.stdout.write(_encodable(_fit(text), sys.stdout) + "\n")
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print columns as wide as their widest cell; the last one is not padded."""
-    lines = [list(headings), *([legible_line(cell) for cell in row] for row in rows)]
+    lines = [list(headings), *([_fit(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
@@ -52,8 +53,12 @@ def print_warning(text: str) -> None:
 
 
 def _complain(kind: str, text: str) -> None:
-    sys.stderr.write(_encodable(f"{kind}: {legible_line(text)}\n", sys.stderr))
+    sys.stderr.write(_encodable(f"{kind}: {_fit(text)}\n", sys.stderr))
     sys.stderr.flush()
+
+
+def _fit(text: str) -> str:
+    return legible_line(scrubbed_message(text))
 
 
 def _encodable(text: str, stream: TextIO) -> str:

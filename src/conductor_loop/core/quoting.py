@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from conductor_loop.core.legible import legible_line
+from conductor_loop.core.scrubbing import scrubbed
 
 LONGEST_TOKEN, LONGEST_POINTER = 64, 512
 """Characters of one key, and of a whole pointer; keys of the contract have at most 18."""
 
 
+# Longer than any secret that is one word: a torn one would not be told.
+_LONGEST_READ = 4096
+
+
 def escaped(text: str, longest: int = 200) -> str:
-    """Cut a text, and escape whatever does not show or would move a cursor."""
+    """Take out secrets, cut a text, and escape whatever does not show or would move a cursor."""
+    text = scrubbed(text[:_LONGEST_READ])
     return legible_line(text if len(text) <= longest else text[:longest] + "…")
 
 
@@ -17,7 +23,7 @@ def quoted(value: object, longest: int = 60) -> str:
     """Show a JSON value as it stands in a document; arrays and objects by their size only."""
     match value:
         case str():
-            return '"' + escaped(value[: longest + 1].replace('"', '\\"'), longest) + '"'
+            return '"' + escaped(value, longest).replace('"', '\\"') + '"'
         case bool():
             return "true" if value else "false"
         case None:

@@ -68,6 +68,8 @@ class PorchSection:
     environment: Mapping[str, str]
     """Variables that porch gets besides the clean minimum."""
     sandbox: SandboxSection
+    scrub: bool = True
+    """Whether secrets are taken out of what porch printed."""
 
 
 class PorchCommand:
@@ -150,6 +152,7 @@ class PorchPublisher:
         self._spool = spool
         self._clock = clock
         self._grace = section.grace
+        self._scrub = section.scrub
         self._flags = (b"-structured",) if section.mode is Mode.STRUCTURED else ()
         self._destination = (b"-out", out)
         self._environment = _environment(section.environment)
@@ -223,7 +226,7 @@ class PorchPublisher:
     def _outcome(self, lease: Lease, ending: Ending) -> Outcome:
         match ending:
             case ChildResult():
-                return _judged(lease, ending)
+                return _judged(lease, ending, scrub=self._scrub)
             case SpawnFailed(worker, started_at, error):
                 failure = not_started(shown(self.command.path), os.strerror(error))
                 return Undelivered(worker, started_at, timedelta(0), failure)
@@ -233,7 +236,7 @@ class PorchPublisher:
                 return Abandoned("daemon_ended")
 
 
-def _judged(lease: Lease, result: ChildResult) -> Outcome:
+def _judged(lease: Lease, result: ChildResult, *, scrub: bool) -> Outcome:
     if result.exit_code == 0 and not result.timed_out:
         return Delivered(
             result.worker, result.started_at, result.duration, outputs_unknown=_OUTPUTS_UNKNOWN
@@ -244,8 +247,8 @@ def _judged(lease: Lease, result: ChildResult) -> Outcome:
             signal=result.signal,
             timed_out=result.timed_out,
             deadline=lease.timeout,
-            stdout=cleaned(result.stdout),
-            stderr=cleaned(result.stderr),
+            stdout=cleaned(result.stdout, scrub=scrub),
+            stderr=cleaned(result.stderr, scrub=scrub),
         )
     )
     assert failure is not None
