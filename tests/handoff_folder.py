@@ -41,6 +41,13 @@ from tests.fakes_catalog import BEGINNING, CatalogInMemory
 NAME = b"intent-scale-up-001.json"
 BODY = b'{"intent_type": "scaling"}'
 ABOUT = Service("0.1.0", "direct", "porch", "c" * 64)
+
+
+def NOT_AUDITED(journal_seq: int) -> int | None:  # noqa: N802  a constant that is called
+    """There is no audit log."""
+    return None
+
+
 RUN = Run(1, 0, BEGINNING, timedelta(seconds=2.5), "b" * 64)
 BAD_EXIT = Failure(
     FailureKind.PERMANENT,

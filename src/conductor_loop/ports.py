@@ -161,6 +161,10 @@ class Signer(Protocol):
     def kid(self) -> str:
         """The key's name: its RFC 7638 thumbprint, SHA-256, base64url without padding."""
 
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes (RFC 8032, 5.1.5)."""
+
     def sign(self, message: bytes) -> bytes:
         """The Ed25519 signature of the message itself (RFC 8032), 64 bytes."""
 

@@ -58,10 +58,12 @@ from conductor_loop.core.original_state import (
 from conductor_loop.core.rates import tell_over_rate
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent, reread_intent
 from conductor_loop.core.records import Record
-from conductor_loop.core.security_events import severity_of
+from conductor_loop.core.security_events import AUDIT, severity_of
 from conductor_loop.core.settlement import RetryPolicy
 from conductor_loop.core.verdict import Service
 from conductor_loop.ports import Listener, Publisher
+from conductor_loop.projections.audit.log import AuditLog, AuditPolicy
+from conductor_loop.projections.audit.start import open_audit
 from conductor_loop.projections.filing import Filing
 from conductor_loop.projections.journal_log import JournalLog
 from conductor_loop.projections.tally import Tally
@@ -128,6 +130,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         _report_start(notices, settings)
         await _import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(settings, layout, clock)
+        audit = open_things.enter_context(_audit(settings, layout, journal, keys, clock))
         hints = open_things.enter_context(contextlib.closing(open_hints()))
         spares = SpareFolders(layout.claimed)
         open_things.callback(spares.remove_all)
@@ -141,8 +144,16 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
                 catalog=journal.reader,
                 publisher=publisher,
                 projections=(
+                    *([audit] if audit else []),
                     Filing(layout, spares),
-                    Verdicts(layout, journal.reader, _service(settings), keys, notices),
+                    Verdicts(
+                        layout,
+                        journal.reader,
+                        _service(settings),
+                        keys,
+                        notices,
+                        audit.seq_of if audit else _not_audited,
+                    ),
                 ),
                 listeners=(JournalLog(), tally, *listeners),
                 new_id=_new_id(clock),
@@ -206,7 +217,12 @@ def _report_start(notices: NoticeBoard, settings: Settings) -> None:
         version=__version__,
         config_sha256=settings.digest(),
         pid=str(os.getpid()),
+        uid=str(os.geteuid()),
     )
+    switches = {AUDIT: settings.audit_enabled, "encryption": settings.encryption_enabled}
+    for name, is_on in {**switches, "security": settings.security_enabled}.items():
+        if not is_on:
+            notices.report("switched_off", name, by=user_name(os.geteuid()))
 
 
 async def _run_to_the_end(conductor: Conductor, journal: SqliteJournal) -> None:
@@ -342,6 +358,21 @@ def sandbox_section(settings: Settings, state: Path) -> SandboxSection:
 def _keys(settings: Settings, layout: Layout, clock: SystemClock) -> Keys:
     by = user_name(os.geteuid())
     return open_keys(Path(layout.state_path), clock.now(), by, given=settings.key_file)
+
+
+def _audit(
+    settings: Settings, layout: Layout, journal: SqliteJournal, keys: Keys, clock: SystemClock
+) -> contextlib.AbstractContextManager[AuditLog | None]:
+    if not settings.audit_enabled:
+        return contextlib.nullcontext()
+    policy = AuditPolicy(
+        settings.audit_file_size, settings.audit_file_age, settings.audit_retention
+    )
+    return open_audit(layout.state, journal, journal.reader, keys, clock, policy)
+
+
+def _not_audited(_: int) -> None:
+    return None
 
 
 def _folder_settings(settings: Settings) -> FolderSettings:

@@ -31,6 +31,7 @@ from tests.handoff_folder import (
     CANCELLED,
     FAILED,
     NAME,
+    NOT_AUDITED,
     PUBLISHED,
     RUN,
     TIMED_OUT,
@@ -54,7 +55,7 @@ def _filing(handoff: HandoffFolder) -> Projection:
 
 
 def _verdicts(handoff: HandoffFolder) -> Projection:
-    return Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory())
+    return Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory(), NOT_AUDITED)
 
 
 @pytest.fixture

@@ -357,10 +357,10 @@ def test_once_with_nothing_to_do_succeeds_and_says_so(tmp_path: Path) -> None:
 
 def test_warnings_of_the_daemon_go_into_its_log(tmp_path: Path) -> None:
     words = ("-once", "-porch", "builtin", "-log-file", "log")
-    done = typed(*words, cwd=tmp_path, CONDUCTOR_AUDIT_ENABLED="true")
+    done = typed(*words, cwd=tmp_path, CONDUCTOR_HANDOF="in")
     assert (done.returncode, done.stderr) == (0, "")
     messages = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
-    assert any("CONDUCTOR_AUDIT_ENABLED=true has no effect" in message for message in messages)
+    assert any("CONDUCTOR_HANDOF is not a setting" in message for message in messages)
 
 
 def test_on_a_terminal_the_log_is_text_and_a_bar_shows_the_progress(two_intents: Path) -> None:

@@ -23,6 +23,7 @@ from tests.handoff_folder import (
     CANCELLED,
     FAILED,
     NAME,
+    NOT_AUDITED,
     PUBLISHED,
     TIMED_OUT,
     HandoffFolder,
@@ -54,7 +55,9 @@ def _apply(handoff: HandoffFolder, entries: Sequence[Entry]) -> None:
         )
     )
     carried_out(
-        Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory()).apply(entries)
+        Verdicts(
+            handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory(), NOT_AUDITED
+        ).apply(entries)
     )
 
 

@@ -22,6 +22,7 @@ from tests.handoff_folder import (
     CANCELLED,
     FAILED,
     NAME,
+    NOT_AUDITED,
     PUBLISHED,
     RUN,
     HandoffFolder,
@@ -45,7 +46,7 @@ def handoff(tmp_path: Path) -> Iterator[HandoffFolder]:
 
 
 def _apply(handoff: HandoffFolder, entries: list[Entry]) -> None:
-    view = Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory())
+    view = Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory(), NOT_AUDITED)
     assert list(carried_out(view.apply(entries))) == []
 
 
@@ -223,7 +224,9 @@ def test_a_verdict_of_the_original_is_kept_out_of_the_way_and_told(
     _plant(handoff.path / "status" / STATUS, "file", handoff.path)
     notices = NoticesInMemory()
     carried_out(
-        Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, notices).apply(handoff.run(1))
+        Verdicts(handoff.folders, handoff.catalog, ABOUT, SIGNER, notices, NOT_AUDITED).apply(
+            handoff.run(1)
+        )
     )
     assert handoff.names("status") == set()
     aside = handoff.path / "status" / "history" / f"{id_of(1)}.moved-aside"

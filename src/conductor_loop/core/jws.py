@@ -18,6 +18,7 @@ from conductor_loop.core.faults import Fault
 
 ALGORITHM = "EdDSA"
 STATUS, CUSTODY = "conductor-status+jws", "conductor-custody+jws"
+AUDIT = "conductor-audit+jws"
 """What `typ` says a signature is about, so that one cannot stand for another."""
 FIELD = "signature"
 SIGNATURE_BYTES = 64
@@ -55,7 +56,7 @@ def from_b64url(text: str) -> bytes:
 
 
 def header_of(kid: str, about: str) -> str:
-    """The protected header, encoded; `about` is STATUS or CUSTODY."""
+    """The protected header, encoded; `about` is one of the kinds above."""
     return b64url(canonical({"alg": ALGORITHM, "kid": kid, "typ": about}))
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+AUDIT = "audit"
+"""The subject of `switched_off` when it is the audit log."""
+
 
 class Severity(StrEnum):
     """How much it matters, from a note to a reason to get up at night."""

@@ -49,6 +49,10 @@ _Compose = Callable[[Entry], bytes | None]
 _owner_decoder = msgspec.json.Decoder(_Owner)
 
 
+AuditSeq = Callable[[int], int | None]
+"""The record of the audit log that tells an entry of the journal, if one does."""
+
+
 class Histories(Protocol):
     """The part of `ports.Catalog` that verdicts need."""
 
@@ -69,12 +73,14 @@ class Verdicts:
         about: Service,
         signer: Signer,
         notices: Notices,
+        audit_seq: AuditSeq,
     ) -> None:
         self._folders = folders
         self._catalog = catalog
         self._about = about
         self._signer = signer
         self._notices = notices
+        self._audit_seq = audit_seq
 
     def apply(self, entries: Sequence[Entry]) -> Steps:
         """See `ports.Projection`. Returns no places: filing has told them."""
@@ -95,6 +101,8 @@ class Verdicts:
         document = build_verdict(history, self._about)
         if document is None:
             return None
+        if (seq := self._audit_seq(entry.seq)) is not None:
+            document["audit_seq"] = seq
         return encode_verdict(signed_verdict(document, self._signer.kid, self._signer.sign))
 
 

@@ -20,8 +20,6 @@ from conductor_loop.settings.spelling import closest, did_you_mean
 _VARIABLES = {option.variable: option for option in OPTIONS.values()}
 _PREFIX = "CONDUCTOR_"
 _WITHOUT_PREFIX = [variable.removeprefix(_PREFIX) for variable in _VARIABLES]
-_LATER_SWITCHES = ("CONDUCTOR_AUDIT_ENABLED",)
-"""Switches of the original that this version knows by name only."""
 
 
 class SettingsMistaken(UsageError):
@@ -176,11 +174,7 @@ def _overlaps(settings: Settings) -> Iterator[UsageError]:
 
 def _warnings(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     for variable in sorted(name for name in environ if name.startswith(_PREFIX)):
-        if variable in _LATER_SWITCHES:
-            yield (
-                f"{variable}={environ[variable]} has no effect: this version does not act on it yet"
-            )
-        elif variable not in _VARIABLES:
+        if variable not in _VARIABLES:
             # Their common beginning would make any two of them alike.
             guess = closest(variable.removeprefix(_PREFIX), _WITHOUT_PREFIX)
             hint = f"; did you mean {_PREFIX}{guess}?" if guess else ""

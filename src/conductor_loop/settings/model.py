@@ -31,6 +31,7 @@ MOST_BYTES = 256 << 20
 MOST_MEMORY = 1 << 50
 # Several threads may use so many times the deadline before it ends them.
 _CPU_TIMEOUTS = 4
+LEAST_AUDIT_FILE, MOST_AUDIT_FILE = 4 << 10, 1 << 30
 # A shorter period would keep a core busy with nothing but listing the folder.
 SHORTEST_PERIOD = timedelta(milliseconds=10)
 # Random nonces of 96 bits: NIST SP 800-38D, 8.3.
@@ -88,7 +89,7 @@ def _setting(reader: Reader[T], default: str, group: str, purpose: str, **more: 
 _OFF = ("0", "off", "")
 _FOLDERS, _PORCH, _RUNNING, _INTAKE = "folders", "porch", "running", "intake"
 _ATTEMPTS, _ORDER, _KEEPING, _LOGS = "attempts", "waiting", "housekeeping", "logs"
-_STORED = "encryption"
+_STORED, _AUDITED = "encryption", "audit log"
 _TRUST = "trust"
 
 
@@ -201,6 +202,30 @@ class Settings:
         "1000000000",
         _STORED,
         "or after it has sealed this many values",
+    )
+    audit_enabled: bool = _setting(
+        readers.switch(),
+        "true",
+        _AUDITED,
+        "keep the signed audit log; false is journalled, said at start and shown by doctor",
+    )
+    audit_file_size: int = _setting(
+        readers.size(LEAST_AUDIT_FILE, MOST_AUDIT_FILE),
+        "32MiB",
+        _AUDITED,
+        "a file of the audit log is followed by a new one at this size",
+    )
+    audit_file_age: timedelta = _setting(
+        readers.duration(),
+        "168h",
+        _AUDITED,
+        "or at this age; 0 = never",
+    )
+    audit_retention: timedelta = _setting(
+        readers.duration(),
+        "9600h",
+        _AUDITED,
+        "age at which whole files of the audit log are removed (400 days); 0 = never",
     )
     schema: Path | None = _setting(
         readers.unless(("",), readers.file()),

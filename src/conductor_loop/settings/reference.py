@@ -40,18 +40,11 @@ env = ["HOME", "KUBECONFIG"]
 ```
 """
 
-_CLOSING = """\
-## Known names without effect
-
-`CONDUCTOR_AUDIT_ENABLED` belongs to the original. This version does not act on it yet and says so
-at start when it is set.
-"""
-
 
 def reference() -> str:
     """Write the whole page."""
     groups = dict.fromkeys(option.group for option in OPTIONS.values())
-    return "\n".join([_OPENING, *(_section(group) for group in groups), _CLOSING])
+    return "\n".join([_OPENING, *(_section(group) for group in groups)])
 
 
 def _section(group: str) -> str:

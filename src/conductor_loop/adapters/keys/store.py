@@ -69,6 +69,11 @@ class Keys:
         """See `ports.Signer`."""
         return self._kid
 
+    @property
+    def public(self) -> bytes:
+        """See `ports.Signer`."""
+        return self._private.public
+
     def sign(self, message: bytes) -> bytes:
         """See `ports.Signer`."""
         return self._private.key.sign(message)

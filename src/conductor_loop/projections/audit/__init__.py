@@ -1,0 +1,1 @@
+"""The audit log on disk: `ports.Projection`, and the first of all."""

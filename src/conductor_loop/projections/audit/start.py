@@ -1,0 +1,97 @@
+"""A daemon's time with the log: opened, its gap told, and closed in order or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from conductor_loop.core.audit.ledger import Gap, Ledger
+from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.identity import ulid
+from conductor_loop.ports import Clock, Signer
+from conductor_loop.projections.audit.files import make_file, open_folder
+from conductor_loop.projections.audit.gaps import Open, Relayed, gap_reason, open_after
+from conductor_loop.projections.audit.log import AuditLog, AuditPolicy
+from conductor_loop.projections.audit.opening import resume
+
+_OTHERS = 0o077
+
+
+@contextmanager
+def open_audit(
+    state: int, feed: Relayed, catalog: Open, signer: Signer, clock: Clock, policy: AuditPolicy
+) -> Iterator[AuditLog]:
+    """The log inside a state dir, while the block runs. Raises CannotStart and OSError.
+
+    When the block ends by an exception, the log ends without `log.closed`.
+    """
+    folder = _private_folder(state)
+    try:
+        log = _taken_up(folder, feed, catalog, signer, clock, policy)
+        try:
+            yield log
+        except BaseException:
+            log.abandon()
+            raise
+        log.close()
+    finally:
+        os.close(folder)
+
+
+def _private_folder(state: int) -> int:
+    try:
+        folder = open_folder(state)
+    except OSError as error:
+        raise CannotStart(
+            f"the audit log cannot be opened: {error.strerror}",
+            hint="make STATE-DIR/audit a folder of the daemon's user, not a link",
+            code="audit_not_usable",
+        ) from error
+    mode = stat.S_IMODE(os.fstat(folder).st_mode)
+    if mode & _OTHERS:
+        os.close(folder)
+        raise CannotStart(
+            f"others may enter the audit log's folder: its mode is {mode:04o}",
+            hint="chmod 700 STATE-DIR/audit",
+            code="audit_not_private",
+        )
+    return folder
+
+
+def _taken_up(
+    folder: int, feed: Relayed, catalog: Open, signer: Signer, clock: Clock, policy: AuditPolicy
+) -> AuditLog:
+    resumed = resume(folder, feed.position())
+    now = clock.now()
+    if resumed is None:
+        origin = f"conductor-loop/{ulid(int(now.timestamp() * 1000), _random())}"
+        log = AuditLog(folder, make_file(folder, 1, now), Ledger(origin), signer, clock, policy)
+        log.open_with({"after": "nothing", "cut_bytes": 0})
+        _tell_gap(log, 0, feed, catalog, is_new=True)
+        return log
+    log = AuditLog(folder, resumed.file, resumed.ledger, signer, clock, policy)
+    log.remember(resumed.seqs)
+    log.open_with({"after": resumed.last_action, "cut_bytes": resumed.cut})
+    _tell_gap(log, resumed.ledger.journal_seq, feed, catalog, is_new=False)
+    log.prune()
+    return log
+
+
+def _random() -> int:
+    return int.from_bytes(os.urandom(10), "big")
+
+
+def _tell_gap(log: AuditLog, told: int, feed: Relayed, catalog: Open, *, is_new: bool) -> None:
+    """Say which entries will never come: views are in line with them already."""
+    position = feed.position()
+    if told > catalog.last_seq():
+        reason = "journal_replaced"
+    elif told >= position:
+        return
+    elif is_new:
+        reason = "begun"
+    else:
+        reason = gap_reason(told, position, feed)
+    log.skip(Gap(told, tuple(open_after(position, feed, catalog)), reason, position))
