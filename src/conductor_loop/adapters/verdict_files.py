@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+
+import msgspec
 
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.jws import Verifier
@@ -54,6 +57,28 @@ def status_files(handoff: bytes) -> Iterator[bytes]:
             for name in names
             if name.endswith(_SUFFIX) and not name.startswith(b".")
         )
+
+
+class _Named(msgspec.Struct):
+    intent_id: str = ""
+    audit_seq: int | None = None
+
+
+def named_records(handoff: bytes) -> dict[str, tuple[str, int | None]]:
+    """Intent id to the path of its verdict and the `audit_seq` in it; unreadable ones are not.
+
+    Signatures are not looked at: `check_file` does that.
+    """
+    decoder, found = msgspec.json.Decoder(_Named), {}
+    for path in status_files(handoff):
+        data = _read(path, _LONGEST_VERDICT)
+        if isinstance(data, Fault):
+            continue
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            named = decoder.decode(data)
+            if named.intent_id:
+                found[named.intent_id] = (shown(path), named.audit_seq)
+    return found
 
 
 def check_file(path: bytes, keys: Verifier, place_of: PlaceOf) -> Checked:

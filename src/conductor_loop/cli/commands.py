@@ -26,6 +26,7 @@ SUMMARIES = {
     "cancel": "end intents that have not finished",
     "health": "tell whether the daemon is live and ready",
     "keys": "show, rotate and export the keys that sign",
+    "audit": "prove, show or export the audit log",
     "verify": "check the signatures of verdicts",
     "doctor": "check this machine and these folders, changing nothing",
     "install": "install as a service of systemd",

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for scripts")
     add_settings(parser.add_argument_group("what the daemon would be given"), "porch", "out")
     add_settings(parser.add_argument_group("intents"), "schema")
+    add_settings(parser.add_argument_group("trust"), "audit-enabled")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -78,6 +79,7 @@ def _findings(producer: str | None, settings: Settings) -> Iterator[Finding]:
     if producer:
         yield checkup.check_producer(producer, handoff)
     yield _schema(settings)
+    yield _audit(settings)
     yield _daemon(settings)
 
 
@@ -87,6 +89,17 @@ def _schema(settings: Settings) -> Finding:
     except ConductorError as error:
         return Finding("schema", Grade.BAD, error.message, error.hint)
     return Finding("schema", Grade.OK, str(settings.schema or "built in"))
+
+
+def _audit(settings: Settings) -> Finding:
+    if settings.audit_enabled:
+        return Finding("audit log", Grade.OK, f"kept in {settings.state_dir / 'audit'}")
+    return Finding(
+        "audit log",
+        Grade.WARNING,
+        "switched off: nothing that happens is recorded for proof",
+        "leave CONDUCTOR_AUDIT_ENABLED out, and what is missing becomes a gap that the log tells",
+    )
 
 
 def _daemon(settings: Settings) -> Finding:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Check, tell, and say by the exit status whether all is good."""
     if args.all == bool(args.files):
         raise UsageError("name status files, or --all", hint="conductor-loop verify --help")
-    keys, custody, faults = _trusted(args.keys, settings)
+    keys, custody, faults = trusted_keys(args.keys, settings)
     paths = status_files(os.fsencode(settings.handoff)) if args.all else _named(args.files)
     place_of = _journal_places(settings)
     checked = [check_file(path, keys, place_of) for path in paths]
@@ -68,9 +68,10 @@ def _named(files: Sequence[str]) -> Iterator[bytes]:
     return (os.fsencode(file) for file in files)
 
 
-def _trusted(
+def trusted_keys(
     file: Path | None, settings: Settings
 ) -> tuple[PublicKeys, Sequence[Custody], Sequence[Fault]]:
+    """The keys of a file, or of the state dir with their chain of custody and its faults."""
     if file is not None:
         keys = read_keys_file(file)
         with contextlib.suppress(KeysUnusable):  # not ours to read: then these keys are all

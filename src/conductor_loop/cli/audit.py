@@ -1,0 +1,312 @@
+"""`conductor-loop audit`: prove, show or export the audit log; with or without a daemon."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from conductor_loop.cli.terminal import print_json, print_line, print_table
+from conductor_loop.cli.verify import trusted_keys
+from conductor_loop.core.audit.records import AuditRecord, decode_line, encode_line
+from conductor_loop.core.audit.verification import Finding, Line, Verified, verify
+from conductor_loop.core.faults import CannotStart, UsageError
+from conductor_loop.core.security_events import Severity
+from conductor_loop.projections.audit.reading import lines_of
+from conductor_loop.settings import Settings
+
+if TYPE_CHECKING:
+    from conductor_loop.adapters.journal.reader import JournalReader
+
+NAME = "audit"
+HELP = (
+    "The signed log of all that was decided, asked or noticed, and by whom. `verify` proves\n"
+    "that no record was edited, removed, reordered or cut off, and names the first that was;\n"
+    "`verify --complete` also that every file ever claimed has one final verdict or is open.\n"
+    "`show` lists records, `export` writes them to standard output. docs/audit.md has the format.\n"
+    "Exit 0 when all is good, 8 when something is not."
+)
+EXAMPLES = """\
+conductor-loop audit verify
+conductor-loop audit verify --complete --json
+conductor-loop audit verify --anchor 4096:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=
+conductor-loop audit show --severity medium --since 2026-01-01
+conductor-loop audit show --intent 01JD5Z1V8Q6W3N0M4X7T2R9KPB
+conductor-loop audit export --format ocsf > events.jsonl
+"""
+_NOT_GOOD = 8
+_FORMATS = ("jsonl", "ocsf")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to do, and filters."""
+    parser.add_argument("task", choices=["verify", "show", "export"])
+    parser.add_argument("--keys", metavar="FILE", type=Path, help="public keys, JWK set or PEM")
+    parser.add_argument(
+        "--anchor", metavar="SIZE:ROOT", action="append", default=[],
+        help="verify: a checkpoint kept elsewhere; root in hex or base64; may be given often",
+    )  # fmt: skip
+    parser.add_argument("--complete", action="store_true", help="verify: verdicts and journal too")
+    parser.add_argument("--since", metavar="TIME", help="only from this moment on (RFC 3339)")
+    parser.add_argument("--intent", metavar="ID", help="only about this intent")
+    parser.add_argument("--action", metavar="WORD", help="only actions that begin like this")
+    parser.add_argument(
+        "--severity", choices=[s.value for s in Severity], help="only as severe or more"
+    )
+    parser.add_argument("--format", choices=_FORMATS, default="jsonl", help="export: the form")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Do it."""
+    if args.task == "verify":
+        return _verify(args, settings)
+    chosen = _chosen(args, settings)
+    if args.task == "export":
+        return _export(chosen, args.format)
+    return _show(chosen, as_json=args.json)
+
+
+def _verify(args: argparse.Namespace, settings: Settings) -> int:
+    keys, _, custody_faults = trusted_keys(args.keys, settings)
+    journal = _journal(settings)
+    position = journal.position() if journal else 0
+    verified = verify(lines_of(settings.state_dir), keys, _anchors(args.anchor))
+    if not verified.is_broken_off:
+        _judge_end(verified, args, settings, journal, position)
+    verified.faults += [Finding(f.code, f.message) for f in custody_faults]
+    if args.json:
+        print_json(_report(verified, args))
+    else:
+        _tell(verified, args)
+    return _NOT_GOOD if verified.faults else 0
+
+
+def _judge_end(
+    verified: Verified,
+    args: argparse.Namespace,
+    settings: Settings,
+    journal: JournalReader | None,
+    position: int,
+) -> None:
+    """Hold the log against what stands elsewhere: journal and verdicts."""
+    from conductor_loop.adapters.verdict_files import named_records
+    from conductor_loop.core.audit.completeness import verdict_faults
+
+    verdicts = named_records(os.fsencode(settings.handoff))
+    verified.faults += verdict_faults(verified, verdicts)
+    if journal is None:
+        verified.notes.append("there is no journal beside the log, so its end is not proved by one")
+    else:
+        _judge_by_journal(verified, journal, position)
+    _judge_gaps(verified)
+    if args.complete:
+        _judge_completeness(verified, verdicts, journal, position)
+
+
+def _journal(settings: Settings) -> JournalReader | None:
+    from conductor_loop.adapters.journal.reader import open_reader
+
+    try:
+        return open_reader(settings.state_dir, settings.kek_file)
+    except CannotStart:
+        return None
+
+
+def _judge_by_journal(verified: Verified, journal: JournalReader, position: int) -> None:
+    """What the journal says is told, must be told."""
+    from conductor_loop.projections.audit.gaps import gap_reason
+
+    told = verified.signed_journal_seq
+    if told >= position:
+        return
+    if gap_reason(told, position, journal) == "switched_off":
+        verified.notes.append(f"the log was switched off after entry {told} of the journal")
+        return
+    verified.faults.append(
+        Finding(
+            "tail_cut",
+            f"the journal says that entries up to {position} are told; the log ends with {told}",
+            verified.signed_seq + 1,
+        )
+    )
+
+
+def _judge_gaps(verified: Verified) -> None:
+    for gap in verified.gaps:
+        text = f"entries {gap.after + 1} to {gap.to} of the journal are not told: {gap.reason}"
+        if gap.reason in ("begun", "switched_off"):
+            verified.notes.append(text)
+        else:
+            verified.faults.append(Finding(f"gap_{gap.reason}", text))
+
+
+def _judge_completeness(
+    verified: Verified,
+    verdicts: dict[str, tuple[str, int | None]],
+    journal: JournalReader | None,
+    position: int,
+) -> None:
+    from conductor_loop.core.audit.completeness import JournalFacts, completeness_faults
+    from conductor_loop.projections.audit.gaps import open_after
+
+    if journal is None:
+        raise UsageError(
+            "there is no journal to compare the log with",
+            hint="--complete needs the whole state dir; without it the log alone is proved",
+        )
+    facts = JournalFacts(
+        position,
+        frozenset(entry.seq for entry, _ in journal.parked()),
+        open_after(verified.signed_journal_seq, journal, journal),
+    )
+    verified.faults += completeness_faults(verified, verdicts, facts)
+
+
+def _anchors(given: Sequence[str]) -> dict[int, str]:
+    return dict(map(_anchor, given))
+
+
+def _anchor(text: str) -> tuple[int, str]:
+    match = re.fullmatch(r"([0-9]{1,15}):(\S+)", text)
+    if match and re.fullmatch(r"[0-9a-f]{64}", match[2].lower()):
+        return int(match[1]), match[2].lower()
+    try:
+        root = base64.b64decode(match[2], validate=True) if match else b""
+    except binascii.Error:
+        root = b""
+    if match is None or len(root) != 32:
+        raise UsageError(
+            f"{text!r} is no anchor",
+            hint="give SIZE:ROOT as the daemon's log says it, or lines 2 and 3 of a checkpoint",
+        )
+    return int(match[1]), root.hex()
+
+
+def _report(verified: Verified, args: argparse.Namespace) -> dict[str, object]:
+    ledger = verified.ledger
+    return {
+        "ok": not verified.faults,
+        "complete": not verified.faults if args.complete else None,
+        "first_seq": verified.first_seq,
+        "last_seq": verified.signed_seq,
+        "journal_seq": verified.signed_journal_seq,
+        "root": ledger.tree.root().hex() if ledger else None,
+        "checkpoints": verified.checkpoints,
+        "claimed": ledger.claimed if ledger else 0,
+        "ended": ledger.ended if ledger else 0,
+        "open": list(ledger.open) if ledger else [],
+        "ended_in_order": verified.ended_in_order,
+        "faults": [
+            {"code": f.code, "message": f.message, "seq": f.seq, "file": f.file, "line": f.line}
+            for f in verified.faults
+        ],
+        "notes": verified.notes,
+    }
+
+
+def _tell(verified: Verified, args: argparse.Namespace) -> None:
+    for finding in verified.faults:
+        place = f" ({finding.file}{f':{finding.line}' if finding.line else ''})"
+        record = f"record {finding.seq}: " if finding.seq else ""
+        print_line(
+            f"NOT GOOD  {record}{finding.code}: {finding.message}{place if finding.file else ''}"
+        )
+    for note in verified.notes:
+        print_line(f"note: {note}")
+    if verified.faults:
+        return
+    ledger = verified.ledger
+    print_line(
+        f"good: records {verified.first_seq} to {verified.signed_seq},"
+        f" {verified.checkpoints} checkpoints, none edited, removed, reordered or cut"
+    )
+    if args.complete and ledger:
+        print_line(
+            f"complete: {ledger.claimed} claimed, {ledger.ended} final, {len(ledger.open)} open"
+        )
+    if ledger:
+        print_line(f"anchor: {ledger.size}:{ledger.tree.root().hex()}")
+
+
+def _place(finding: Finding) -> str:
+    line = f":{finding.line}" if finding.line else ""
+    file = f" ({finding.file}{line})" if finding.file else ""
+    return f"record {finding.seq}{file}: " if finding.seq else ""
+
+
+def _chosen(args: argparse.Namespace, settings: Settings) -> Iterator[AuditRecord]:
+    since = _moment(args.since)
+    levels = [severity.value for severity in Severity]
+    least = levels.index(args.severity) if args.severity else -1
+    for record in _records(lines_of(settings.state_dir)):
+        if since is not None and datetime.fromisoformat(record.timestamp) < since:
+            continue
+        if args.intent and record.intent_id != args.intent:
+            continue
+        if args.action and not record.action.startswith(args.action):
+            continue
+        if least >= 0 and (not record.severity or levels.index(record.severity) < least):
+            continue
+        yield record
+
+
+def _records(lines: Iterator[Line]) -> Iterator[AuditRecord]:
+    for line in lines:
+        if not line.is_whole:
+            continue  # being written just now
+        try:
+            yield decode_line(line.raw)
+        except ValueError as error:
+            raise UsageError(
+                f"{line.file}:{line.number}: {error}",
+                hint="the log is damaged there: conductor-loop audit verify",
+            ) from None
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no moment", hint="write e.g. 2026-01-31 or 2026-01-31T12:00:00Z"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _show(records: Iterator[AuditRecord], *, as_json: bool) -> int:
+    if as_json:
+        print_json([msgspec.to_builtins(record) for record in records])
+        return 0
+    print_table(("SEQ", "TIME", "SEVERITY", "ACTION", "ACTOR", "RESOURCE"), map(_row, records))
+    return 0
+
+
+def _row(record: AuditRecord) -> tuple[str, ...]:
+    return (
+        str(record.seq), record.timestamp, record.severity or "-",
+        record.action, record.actor, record.resource,
+    )  # fmt: skip
+
+
+def _export(records: Iterator[AuditRecord], form: str) -> int:
+    if form == "jsonl":
+        lines = map(encode_line, records)
+    else:
+        from conductor_loop.core.audit.ocsf import ocsf_line
+
+        lines = map(ocsf_line, records)
+    for line in lines:
+        sys.stdout.buffer.write(line + b"\n")
+    return 0

@@ -1,0 +1,200 @@
+"""`conductor-loop audit` on what a real daemon left: proved, forged, cut, switched off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conductor_loop.core.audit.note import parse_checkpoint
+from tests.system.daemon import Site, intent
+
+_NOT_GOOD = 8
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    made = Site(tmp_path)
+    made.hand_over_all(
+        {
+            "intent-a.json": intent("amf", 1),
+            "intent-b.json": intent("smf", 2),
+            "intent-bad.json": b'{"a":1,"a":2}',
+        }
+    )
+    made.once(*made.flags)
+    return made
+
+
+def _log(site: Site) -> Path:
+    (path,) = (site.state / "audit").glob("*.jsonl")
+    return path
+
+
+def _verify(site: Site, *words: str) -> tuple[int, dict[str, Any]]:
+    done = site.command("audit", "verify", *words, "--json")
+    return done.returncode, json.loads(done.stdout)
+
+
+def _faults(site: Site, *words: str) -> list[str]:
+    status, report = _verify(site, *words)
+    assert (status == _NOT_GOOD) == bool(report["faults"])
+    return [fault["code"] for fault in report["faults"]]
+
+
+def test_what_a_daemon_leaves_is_proved_whole_and_complete(site: Site) -> None:
+    status, report = _verify(site, "--complete")
+    assert (status, report["ok"], report["complete"], report["faults"]) == (0, True, True, [])
+    assert (report["claimed"], report["ended"], report["open"]) == (3, 3, [])
+    assert report["ended_in_order"]
+
+
+def test_each_verdict_names_the_record_of_its_final_event(site: Site) -> None:
+    records = {r["seq"]: r for r in map(json.loads, _log(site).read_text().splitlines())}
+    for name in ("intent-a.json", "intent-b.json", "intent-bad.json"):
+        verdict = site.verdict(name)
+        record = records[verdict["audit_seq"]]
+        assert record["resource"] == f"intent/{verdict['intent_id']}"
+        assert record["action"] in ("intent.published", "intent.rejected")
+
+
+def _edit(data: bytes) -> bytes:
+    return data.replace(b"intent-b.json", b"intent-c.json")
+
+
+def _cut(data: bytes) -> bytes:
+    return b"".join(data.splitlines(keepends=True)[:4])
+
+
+def _drop_the_third(data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True)
+    return b"".join(lines[:2] + lines[3:])
+
+
+def _swap(data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True)
+    lines[2], lines[3] = lines[3], lines[2]
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("forge", "code"),
+    [
+        (_edit, "chain_broken"),
+        (_drop_the_third, "not_dense"),
+        (_swap, "not_dense"),
+        (_cut, "tail_cut"),
+        (lambda _: b"", "tail_cut"),
+    ],
+    ids=["edited", "removed", "reordered", "cut", "emptied"],
+)
+def test_row_26_the_first_bad_record_is_named_and_the_exit_status_is_8(
+    site: Site, forge: Callable[[bytes], bytes], code: str
+) -> None:
+    log = _log(site)
+    log.write_bytes(forge(log.read_bytes()))
+    status, report = _verify(site)
+    assert status == _NOT_GOOD
+    first = report["faults"][0]
+    assert first["code"] == code
+    assert f"record {first['seq']}" in site.command("audit", "verify").stdout
+
+
+def test_a_checkpoint_kept_elsewhere_is_an_anchor(site: Site) -> None:
+    _, _, size, root, _ = parse_checkpoint((site.state / "audit" / "checkpoint").read_bytes())
+    site.once(*site.flags)
+    assert _faults(site, "--anchor", f"{size}:{root.hex()}") == []
+    assert _faults(site, "--anchor", f"{size}:{bytes(32).hex()}") == ["anchor_wrong"]
+    assert _faults(site, "--anchor", f"{size + 1000}:{root.hex()}") == ["tail_cut"]
+    assert site.command("audit", "verify", "--anchor", "nonsense").returncode == 2
+
+
+def test_a_verdict_that_somebody_took_away_is_missed(site: Site) -> None:
+    site.verdict_path("intent-a.json").unlink()
+    assert _faults(site) == []
+    assert _faults(site, "--complete") == ["verdict_missing"]
+
+
+def test_what_retention_removed_is_no_fault(site: Site) -> None:
+    keeping = ("-retention", "1ms", "-failed-retention", "1ms", "-cleanup-interval", "50ms")
+    with site.daemon(*keeping):
+        from tests.system.daemon import wait_until
+
+        wait_until(lambda: not list((site.handoff / "status").glob("*.status")), "all is removed")
+    assert _faults(site, "--complete") == []
+
+
+def test_a_daemon_that_runs_is_proved_as_well(site: Site) -> None:
+    with site.daemon():
+        site.hand_over("intent-c.json", intent("upf", 3))
+        site.verdict("intent-c.json")
+        assert _faults(site, "--complete") == []
+    assert _faults(site, "--complete") == []
+
+
+def test_switched_off_there_is_no_log_and_the_next_one_says_so(site: Site) -> None:
+    before = _log(site).read_bytes()
+    site.environment["CONDUCTOR_AUDIT_ENABLED"] = "false"
+    site.hand_over("intent-c.json", intent("upf", 3))
+    done = site.once(*site.flags)
+    assert _log(site).read_bytes() == before
+    assert "audit_seq" not in site.verdict("intent-c.json")
+    assert "switched off" in done.stderr
+    assert "audit log    switched off" in site.command("doctor", "-porch", "builtin").stdout
+
+    del site.environment["CONDUCTOR_AUDIT_ENABLED"]
+    site.once(*site.flags)
+    status, report = _verify(site, "--complete")
+    assert (status, report["faults"]) == (0, [])
+    assert any("switched_off" in note for note in report["notes"])
+
+
+def test_show_filters_and_export_writes_lines_that_are_the_log(site: Site) -> None:
+    assert site.command("audit", "export").stdout.encode() == _log(site).read_bytes()
+    verdict = site.verdict("intent-a.json")
+    shown = site.asked("audit", "show", "--intent", verdict["intent_id"])
+    assert [record["action"] for record in shown] == [
+        "intent.admitted",
+        "intent.started",
+        "intent.published",
+    ]
+    severe = site.asked("audit", "show", "--severity", "medium")
+    assert [record["action"] for record in severe] == ["intent.rejected"]
+    assert site.asked("audit", "show", "--since", "2999-01-01") == []
+    assert len(site.asked("audit", "show", "--action", "log.")) == 2
+    assert "intent.rejected" in site.command("audit", "show").stdout
+
+
+def test_the_start_and_the_end_of_a_daemon_are_told_with_what_it_ran_with(site: Site) -> None:
+    started, stopped = site.asked("audit", "show", "--action", "security.daemon")
+    assert started["details"]["config_sha256"] == site.verdict("intent-a.json")["config_sha256"]
+    assert {"pid", "version", "uid"} <= started["details"].keys()
+    assert stopped["action"] == "security.daemon_stopped"
+
+
+def test_who_paused_and_resumed_is_told(site: Site) -> None:
+    for command in ("pause", "resume"):
+        assert site.command(command, "-why", "a test").returncode == 0
+    site.once(*site.flags)
+    told = site.asked("audit", "show", "--action", "control.")
+    assert [(r["action"], r["details"]["why"]) for r in told] == [
+        ("control.paused", "a test"),
+        ("control.resumed", "a test"),
+    ]
+    assert all(record["actor"] for record in told)
+
+
+def test_ocsf_events_are_json_lines(site: Site) -> None:
+    lines = site.command("audit", "export", "--format", "ocsf").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert len(events) == len(_log(site).read_bytes().splitlines())
+    assert {event["class_uid"] for event in events} == {6002, 6003}
+
+
+def test_without_a_log_the_command_says_what_to_do(tmp_path: Path) -> None:
+    done = Site(tmp_path).command("audit", "show")
+    assert done.returncode == 1
+    assert "there is no audit log" in done.stderr
