@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Judge what pip-audit found: 1 for a vulnerability or a gap, 0 with a notice when offline."""
 
 from __future__ import annotations

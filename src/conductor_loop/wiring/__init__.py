@@ -1,0 +1,6 @@
+"""The only room that names concrete classes: from settings to a running daemon."""
+
+from conductor_loop.wiring.daemon import Report, run
+from conductor_loop.wiring.offline import import_offline, steer_offline
+
+__all__ = ["Report", "import_offline", "run", "steer_offline"]

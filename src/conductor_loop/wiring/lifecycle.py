@@ -1,0 +1,74 @@
+"""What the world tells a daemon, and what it tells a service manager: begin, stop, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+from conductor_loop.adapters.systemd.notify import ServiceManager
+from conductor_loop.conductor.daemon import Conductor
+
+_log = logging.getLogger("conductor_loop")
+
+
+@contextlib.contextmanager
+def telling(manager: ServiceManager | None) -> Iterator[ServiceManager | None]:
+    """Tell the service manager of the end, whatever it comes from."""
+    try:
+        yield manager
+    finally:
+        if manager is not None:
+            manager.stopping()
+            manager.close()
+
+
+@asynccontextmanager
+async def keeping_informed(
+    manager: ServiceManager | None, conductor: Conductor
+) -> AsyncIterator[None]:
+    """Keep the watchdog fed meanwhile, if there is one."""
+    if manager is None:
+        yield
+        return
+    informing = asyncio.create_task(
+        manager.keep_informed(lambda: conductor.is_ready, lambda: ""), name="systemd"
+    )
+    try:
+        yield
+    finally:
+        informing.cancel()
+
+
+def stop_on_signals(conductor: Conductor, manager: ServiceManager | None) -> None:
+    """SIGTERM and SIGINT end the work in order; the second one ends at once."""
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def stop(number: signal.Signals) -> None:
+        nonlocal asked
+        if asked:
+            # The journal makes this safe; children end with their spawner's pipe.
+            os._exit(128 + number)
+        asked = True
+        _log.info("stopping on %s; once more ends at once", number.name)
+        if manager is not None:
+            manager.stopping()
+        conductor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGHUP, _hang_up, stop)
+
+
+def _hang_up(stop: Callable[[signal.Signals], None]) -> None:
+    """The terminal is gone: so are we. Without one it is logrotate's habit: nothing to do."""
+    if sys.stderr.isatty():
+        stop(signal.SIGHUP)
+    else:
+        _log.info("SIGHUP: a rotated log is noticed without it, settings are read at start")

@@ -1,0 +1,81 @@
+"""What commands do while no daemon runs: take its lock, do it, let go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.handoff.layout import open_layout
+from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
+from conductor_loop.adapters.keys.store import rotate_own_key
+from conductor_loop.adapters.users import user_name
+from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
+from conductor_loop.conductor.control import Control
+from conductor_loop.conductor.recovery import recover_running
+from conductor_loop.conductor.steering import Steering
+from conductor_loop.core.breaker import Breaker
+from conductor_loop.core.control import Reply, Request, RotateKey
+from conductor_loop.core.original_state import FileState
+from conductor_loop.settings import Settings
+from conductor_loop.settings.intake import intake_rules
+from conductor_loop.wiring.original import remember
+from conductor_loop.wiring.sections import new_id, policies, reader, sealing, state_dir
+
+
+def steer_offline(settings: Settings, request: Request) -> Reply:
+    """Carry out a request while no daemon runs: take its lock, do it, let go."""
+    if isinstance(request, RotateKey):
+        return _rotate_offline(settings)
+    return asyncio.run(_steer_offline(settings, request))
+
+
+async def _steer_offline(settings: Settings, request: Request) -> Reply:
+    clock, rules = SystemClock(), intake_rules(settings)
+    async with _offline_journal(settings, clock) as journal:
+        decided = policies(settings, rules)
+        backlog = Backlog(journal, clock, Breaker(decided.breaker), WaitingPolicy())
+        await backlog.restore(await recover_running(journal, journal.reader, decided.work.retry))
+        recovered = asyncio.Event()
+        recovered.set()
+        steering = Steering(
+            journal, journal.reader, clock, new_id(clock), reader(rules), backlog, None, recovered
+        )
+        control = Control(steering, list, lambda _: "")  # keys are rotated without a journal
+        reply = await control.obey(request, user_name(os.geteuid()))
+    return Reply(reply.intent_ids, reply.refusals)
+
+
+def _rotate_offline(settings: Settings) -> Reply:
+    clock = SystemClock()
+    with (
+        open_layout(settings.handoff, state_dir(settings)) as layout,
+        hold_lock(layout, clock.now()),
+    ):
+        by = user_name(os.geteuid())
+        return Reply(kid=rotate_own_key(Path(layout.state_path), clock.now(), by))
+
+
+def import_offline(settings: Settings, files: Sequence[FileState], source: str) -> None:
+    """Take over what the original had processed; no daemon may run. Raises CannotStart."""
+
+    async def take_over() -> None:
+        async with _offline_journal(settings, SystemClock()) as journal:
+            await remember(journal, files, source)
+
+    asyncio.run(take_over())
+
+
+@asynccontextmanager
+async def _offline_journal(settings: Settings, clock: SystemClock) -> AsyncIterator[SqliteJournal]:
+    async with contextlib.AsyncExitStack() as open_things:
+        layout = open_things.enter_context(open_layout(settings.handoff, state_dir(settings)))
+        open_things.enter_context(hold_lock(layout, clock.now()))
+        journal = open_journal(Path(layout.state_path), clock, sealing(settings))
+        open_things.push_async_callback(journal.close)
+        yield journal

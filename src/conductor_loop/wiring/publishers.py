@@ -1,0 +1,78 @@
+"""The publisher that the settings name: a porch command, or the built-in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.reading import reread_intent
+from conductor_loop.ports import Publisher
+from conductor_loop.settings import Settings
+from conductor_loop.wiring.sections import sandbox_section
+
+if TYPE_CHECKING:
+    from conductor_loop.adapters.porch.publisher import PorchSection
+
+
+BUILTIN = "builtin"
+
+
+def require_porch(settings: Settings) -> None:
+    """A porch that is missing stops the start before any folder is made."""
+    if settings.porch != BUILTIN:
+        from conductor_loop.adapters.porch.publisher import resolve_porch
+
+        resolve_porch(settings.porch)
+
+
+@asynccontextmanager
+async def publisher(
+    settings: Settings, layout: Layout, clock: SystemClock
+) -> AsyncIterator[Publisher]:
+    """Open the publisher for as long as the daemon serves. Raises CannotStart."""
+    if settings.porch == BUILTIN:
+        from conductor_loop.adapters.builtin.package_folder import PackageFolder
+        from conductor_loop.adapters.builtin.publisher import BuiltinPublisher
+
+        with contextlib.closing(PackageFolder.open(settings.out, layout.state_path)) as folder:
+            yield BuiltinPublisher(reread_intent, folder, settings.mode, clock)
+        return
+    from conductor_loop.adapters.porch.publisher import open_porch
+
+    _make_out(settings.out)
+    async with open_porch(_porch(settings, Path(layout.state_path)), layout.state, clock) as porch:
+        yield porch
+
+
+def _make_out(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(
+            f"Failed to create output directory {out}: {error.strerror}",
+            hint="give -out a folder that the user that runs this may write to",
+            code="out_not_usable",
+        ) from error
+
+
+def _porch(settings: Settings, state: Path) -> PorchSection:
+    from conductor_loop.adapters.porch.publisher import PorchSection
+
+    return PorchSection(
+        porch=settings.porch,
+        out=settings.out,
+        state=state,
+        mode=settings.mode,
+        workers=settings.worker_count(),
+        grace=settings.grace,
+        environment={n: os.environ[n] for n in settings.child_env if n in os.environ},
+        sandbox=sandbox_section(settings, state),
+        scrub=settings.security_enabled,
+    )

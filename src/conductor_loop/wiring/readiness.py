@@ -1,0 +1,59 @@
+"""Whether a daemon is ready for files, check by check, for `health` and probes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from conductor_loop.adapters.handoff.source import FolderSource
+from conductor_loop.adapters.journal.writer import SqliteJournal
+from conductor_loop.conductor.backlog import Backlog
+from conductor_loop.conductor.daemon import Conductor
+from conductor_loop.core.control import Check
+from conductor_loop.core.rates import tell_over_rate
+
+_RESUME = "resume with: conductor-loop resume"
+
+
+_OUTAGE = "the environment fails, not the intents"
+
+
+def checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) -> list[Check]:
+    """Every check, those that hold included."""
+    breaker, backlog = conductor.backlog.breaker, conductor.backlog
+    stalled = conductor.relay.stalled_by
+    parked = conductor.relay.parked_count
+    damaged = len(journal.reader.damaged())
+    whole = not journal.is_incomplete
+    return [
+        Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
+        _handoff_check(source),
+        Check("not-paused", not backlog.paused, _RESUME if backlog.paused else ""),
+        Check("porch", not breaker.is_open, _OUTAGE if breaker.is_open else ""),
+        Check("room", backlog.free > 0, "" if backlog.free > 0 else _crowd(backlog)),
+        Check("rates", ok=True, message=_rates(source, backlog)),
+        Check("disk", not journal.lacks_room, "full" if journal.lacks_room else ""),
+        Check("views", stalled is None, str(stalled or "")),
+        Check("nothing-damaged", not damaged, f"{damaged} set aside, not run" if damaged else ""),
+        Check("journal-whole", whole, "" if whole else "rows are missing; restore a backup"),
+        Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
+    ]
+
+
+def _rates(source: FolderSource, backlog: Backlog) -> str:
+    folder = source.state()
+    return tell_over_rate(folder.is_over_rate, folder.over_rate, backlog.over_rate())
+
+
+def _crowd(backlog: Backlog) -> str:
+    """Who fills the queue, when it is full."""
+    counts = Counter(item.target for item in backlog.waiting())
+    for target, most in counts.most_common(1):
+        return f"{len(backlog)} unfinished, {most} of them of {target}; more wait in the folder"
+    return f"{len(backlog)} are running"
+
+
+def _handoff_check(source: FolderSource) -> Check:
+    if source.blocked_by is not None:
+        return Check("handoff", ok=False, message=str(source.blocked_by))
+    served = source.state().is_served
+    return Check("handoff", served, "" if served else "the folder was replaced or is gone")

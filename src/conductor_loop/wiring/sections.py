@@ -1,0 +1,126 @@
+"""What each component wants to know of the settings, in its own words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conductor_loop import __version__
+from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.handoff.watch import FolderSettings
+from conductor_loop.adapters.journal.data_keys import Sealing
+from conductor_loop.adapters.journal.database import to_microseconds
+from conductor_loop.conductor.backlog import WaitingPolicy
+from conductor_loop.conductor.daemon import Policies
+from conductor_loop.conductor.housekeeping import RetentionPolicy
+from conductor_loop.conductor.work import WorkPolicy
+from conductor_loop.core.breaker import BreakerPolicy
+from conductor_loop.core.faults import Fault
+from conductor_loop.core.identity import UlidSequence
+from conductor_loop.core.intent import Intent
+from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
+from conductor_loop.core.settlement import RetryPolicy
+from conductor_loop.core.verdict import Service
+from conductor_loop.settings import Settings
+
+if TYPE_CHECKING:
+    from conductor_loop.adapters.sandbox.choice import SandboxSection
+
+
+def sandbox_section(settings: Settings, state: Path) -> SandboxSection:
+    """What the settings say about porch's confinement."""
+    from conductor_loop.adapters.sandbox.choice import SandboxSection
+
+    return SandboxSection(
+        choice=settings.sandbox_choice(),
+        network=settings.sandbox_net,
+        limits=settings.child_limits(),
+        read=settings.child_read,
+        write=settings.child_write,
+        closed=(settings.handoff, state),
+    )
+
+
+def folder_settings(settings: Settings) -> FolderSettings:
+    """What the source is told of the handoff folder."""
+    return FolderSettings(
+        debounce=settings.debounce,
+        period=settings.period,
+        max_bytes=settings.max_file_size,
+        once=settings.once,
+        intake_rate=settings.intake_rate,
+        owner_rate=settings.owner_rate,
+        burst=settings.intake_burst,
+    )
+
+
+def state_dir(settings: Settings) -> Path | None:
+    """Where state goes when that is not within the handoff folder; None when it is."""
+    inside = settings.handoff / ".conductor"
+    return None if settings.state_dir.absolute() == inside.absolute() else settings.state_dir
+
+
+def policies(settings: Settings, rules: IntakeRules) -> Policies:
+    """What operators decided for the loops."""
+    return Policies(
+        intake=rules,
+        work=WorkPolicy(
+            settings.worker_count(),
+            settings.timeout,
+            RetryPolicy(settings.max_attempts, settings.retry_backoff),
+        ),
+        waiting=WaitingPolicy(
+            max_wait=settings.max_wait,
+            supersede=settings.supersede,
+            namespace_rate=settings.namespace_rate,
+            burst=settings.intake_burst,
+        ),
+        breaker=BreakerPolicy(first_probe=settings.retry_backoff.total_seconds()),
+        grace=settings.grace,
+        longest_pause=settings.timeout if settings.once else None,
+    )
+
+
+def retention(settings: Settings) -> RetentionPolicy:
+    """How long final intents are kept."""
+    return RetentionPolicy(settings.retention, settings.failed_retention, settings.cleanup_interval)
+
+
+def sealing(settings: Settings) -> Sealing:
+    """Whether and with which keys the journal is sealed."""
+    return Sealing(
+        settings.encryption_enabled,
+        settings.kek_file,
+        settings.data_key_age,
+        settings.data_key_uses,
+    )
+
+
+def service(settings: Settings) -> Service:
+    """What every verdict says of this daemon."""
+    return Service(
+        conductor_version=__version__,
+        mode=settings.mode.value,
+        porch_path=settings.porch,
+        config_sha256=settings.digest(),
+    )
+
+
+def reader(rules: IntakeRules) -> Callable[[bytes], Intent | Fault]:
+    """Reads an intent again under the rules of now, as a retry does."""
+
+    def read(body: bytes) -> Intent | Fault:
+        intent = read_intent(body, rules)
+        return intent.faults[0] if isinstance(intent, Unreadable) else intent
+
+    return read
+
+
+def new_id(clock: SystemClock) -> Callable[[], str]:
+    """Gives out ids that rise."""
+    ids = UlidSequence()
+    return lambda: ids.next(
+        to_microseconds(clock.now()) // 1000, int.from_bytes(os.urandom(10), "big")
+    )
