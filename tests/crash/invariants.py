@@ -12,6 +12,8 @@ from pathlib import Path
 import apsw
 
 from conductor_loop.adapters.journal import open_reader
+from conductor_loop.adapters.keys.public import keys_of, read_chain
+from conductor_loop.cli.audit_proof import journal_of, prove_log
 from conductor_loop.core.events import (
     Duplicated,
     Failed,
@@ -113,7 +115,13 @@ def broken_at_the_end(scene: Scene, expected: Expected) -> list[str]:
 
 def broken_journal_and_files(scene: Scene) -> list[str]:
     """What is wrong with any handoff whose daemon came to the end of its work."""
-    return [*_unfinished(scene), *_misplaced(scene), *_misjudged(scene), *_inconsistent(scene)]
+    return [
+        *_unfinished(scene),
+        *_misplaced(scene),
+        *_misjudged(scene),
+        *_inconsistent(scene),
+        *_unproved(scene),
+    ]
 
 
 def _summaries(scene: Scene) -> list[Summary]:
@@ -182,6 +190,17 @@ def _misjudged(scene: Scene) -> Iterator[str]:
     )
     if verdicts != wanted:
         yield f"verdicts {verdicts - wanted} too many, {wanted - verdicts} too few"
+
+
+def _unproved(scene: Scene) -> Iterator[str]:
+    """What the audit log does not prove, `--complete` included."""
+    keys, _ = keys_of(read_chain(scene.state))
+    journal = journal_of(scene.state)
+    proof = prove_log(scene.handoff, scene.state, keys, journal, anchors={}, is_complete=True)
+    for fault in proof.faults:
+        yield f"audit log, record {fault.seq}: {fault.code}: {fault.message}"
+    if journal is not None:
+        journal.close()
 
 
 def _inconsistent(scene: Scene) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -13,15 +15,31 @@ from pathlib import Path
 
 import pytest
 
+from conductor_loop import disk
+from conductor_loop.conductor.relay import Relay
 from conductor_loop.core.audit.merkle import Frontier
 from conductor_loop.core.audit.note import key_id, parse_checkpoint
 from conductor_loop.core.audit.records import AuditRecord, decode_line
 from conductor_loop.core.events import Noticed, Paused, Started
 from conductor_loop.core.faults import CannotStart, DurabilityLost
+from conductor_loop.core.records import Entry, Record
 from conductor_loop.core.security_events import AUDIT, Severity
+from conductor_loop.ports import Projection, Steps
 from conductor_loop.projections.audit.log import AuditLog
+from conductor_loop.projections.verdicts import Verdicts
 from tests.audit_log import POLICY, Stage
-from tests.handoff_folder import PUBLISHED, admitted, carried_out
+from tests.fake_journal import FakeJournal, Memory
+from tests.fakes import FakeClock, in_a_loop
+from tests.fakes_notices import NoticesInMemory
+from tests.handoff_folder import (
+    ABOUT,
+    NAME,
+    PUBLISHED,
+    admitted,
+    carried_out,
+    handoff_folder,
+    id_of,
+)
 from tests.signing import KNOWN, SIGNER
 
 SMALL = replace(POLICY, file_bytes=4 << 10)
@@ -90,19 +108,73 @@ def test_each_entry_knows_its_record_also_after_a_restart(stage: Stage) -> None:
     assert seqs[-1] is None
 
 
-def test_a_batch_that_another_view_could_not_take_comes_again(stage: Stage) -> None:
-    first, second = stage.run(1), stage.run(2)
+def test_a_batch_that_another_view_could_not_take_is_told_all_the_same(stage: Stage) -> None:
+    """Such an entry may be set aside in the end, and must not be missing here."""
+    entries = stage.run(1)
     with stage.opened() as log:
-        carried_out(log.apply(first))
-        before = stage.files[0].read_bytes()
-        steps = log.apply(second)
+        steps = log.apply(entries)
         next(steps)
         steps.close()
-        assert stage.files[0].read_bytes() == before
-        assert log.seq_of(second[0].seq) is None
-        for entry in second:
+        before = stage.files[0].read_bytes()
+        for entry in entries:
             carried_out(log.apply([entry]))
+        assert stage.files[0].read_bytes() == before
+        assert log.seq_of(entries[0].seq) == 2
     _assert_good(stage)
+
+
+@in_a_loop
+async def test_no_entry_is_set_aside_past_the_log(stage: Stage) -> None:
+    journal = FakeJournal(Memory(), FakeClock())
+    (seq,) = await journal.record([Record(id_of(1), admitted(), b"{}")])
+    clock = FakeClock()
+    with stage.opened() as log:
+        relay = Relay(journal, [log, _Refusing()], [], clock, lambda: False)
+        running = asyncio.create_task(relay.run())
+        while relay.parked_count == 0:
+            clock.advance(10)
+            await asyncio.sleep(0)
+        running.cancel()
+    assert [record.journal_seq for record in stage.records()] == [None, seq, None]
+    assert [entry.seq for entry, _ in journal.parked()] == [seq]
+
+
+class _Refusing:
+    """A view that cannot be written for good."""
+
+    def apply(self, entries: Sequence[Entry]) -> Steps:
+        """See `ports.Projection`."""
+        if entries:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        yield ()
+        return ()
+
+
+@in_a_loop
+async def test_a_verdict_shows_after_the_signature_over_its_record_is_synced(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[tuple[int, set[str]]]()
+    with handoff_folder(tmp_path / "handoff") as handoff, stage.opened() as log:
+        entries = handoff.run(1, PUBLISHED)
+        views: list[Projection] = [
+            log,
+            Verdicts(
+                handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory(), log.seq_of
+            ),
+        ]
+        sync = disk.sync_each
+
+        def noting(handles: Sequence[int]) -> None:
+            shown = {name for name in handoff.names("status") if not name.startswith(".")}
+            seen.append((stage.verified().signed_journal_seq, shown))
+            sync(handles)
+
+        monkeypatch.setattr(disk, "sync_each", noting)
+        relay = Relay(FakeJournal(Memory(), FakeClock()), views, [], FakeClock(), lambda: False)
+        await relay._project(entries)
+        assert handoff.names("status") == {f"{NAME.decode()}.status"}
+    assert seen[0] == (entries[-1].seq, set())
 
 
 def test_nothing_is_durable_before_its_signature_is(stage: Stage) -> None:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import binascii
-import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from conductor_loop.cli.audit_proof import anchors_from, journal_of, prove_log
 from conductor_loop.cli.terminal import print_json, print_line, print_table
 from conductor_loop.cli.verify import trusted_keys
 from conductor_loop.core.audit.records import AuditRecord, decode_line, encode_line
-from conductor_loop.core.audit.verification import Finding, Line, Verified, verify
-from conductor_loop.core.faults import CannotStart, UsageError
+from conductor_loop.core.audit.verification import Finding, Line, Verified
+from conductor_loop.core.faults import UsageError
 from conductor_loop.core.security_events import Severity
 from conductor_loop.projections.audit.reading import lines_of
 from conductor_loop.settings import Settings
-
-if TYPE_CHECKING:
-    from conductor_loop.adapters.journal.reader import JournalReader
 
 NAME = "audit"
 HELP = (
@@ -78,118 +71,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _verify(args: argparse.Namespace, settings: Settings) -> int:
     keys, _, custody_faults = trusted_keys(args.keys, settings)
-    journal = _journal(settings)
-    position = journal.position() if journal else 0
-    verified = verify(lines_of(settings.state_dir), keys, _anchors(args.anchor))
-    if not verified.is_broken_off:
-        _judge_end(verified, args, settings, journal, position)
+    verified = prove_log(
+        settings.handoff,
+        settings.state_dir,
+        keys,
+        journal_of(settings.state_dir, settings.kek_file),
+        anchors=anchors_from(args.anchor),
+        is_complete=args.complete,
+    )
     verified.faults += [Finding(f.code, f.message) for f in custody_faults]
     if args.json:
         print_json(_report(verified, args))
     else:
         _tell(verified, args)
     return _NOT_GOOD if verified.faults else 0
-
-
-def _judge_end(
-    verified: Verified,
-    args: argparse.Namespace,
-    settings: Settings,
-    journal: JournalReader | None,
-    position: int,
-) -> None:
-    """Hold the log against what stands elsewhere: journal and verdicts."""
-    from conductor_loop.adapters.verdict_files import named_records
-    from conductor_loop.core.audit.completeness import verdict_faults
-
-    verdicts = named_records(os.fsencode(settings.handoff))
-    verified.faults += verdict_faults(verified, verdicts)
-    if journal is None:
-        verified.notes.append("there is no journal beside the log, so its end is not proved by one")
-    else:
-        _judge_by_journal(verified, journal, position)
-    _judge_gaps(verified)
-    if args.complete:
-        _judge_completeness(verified, verdicts, journal, position)
-
-
-def _journal(settings: Settings) -> JournalReader | None:
-    from conductor_loop.adapters.journal.reader import open_reader
-
-    try:
-        return open_reader(settings.state_dir, settings.kek_file)
-    except CannotStart:
-        return None
-
-
-def _judge_by_journal(verified: Verified, journal: JournalReader, position: int) -> None:
-    """What the journal says is told, must be told."""
-    from conductor_loop.projections.audit.gaps import gap_reason
-
-    told = verified.signed_journal_seq
-    if told >= position:
-        return
-    if gap_reason(told, position, journal) == "switched_off":
-        verified.notes.append(f"the log was switched off after entry {told} of the journal")
-        return
-    verified.faults.append(
-        Finding(
-            "tail_cut",
-            f"the journal says that entries up to {position} are told; the log ends with {told}",
-            verified.signed_seq + 1,
-        )
-    )
-
-
-def _judge_gaps(verified: Verified) -> None:
-    for gap in verified.gaps:
-        text = f"entries {gap.after + 1} to {gap.to} of the journal are not told: {gap.reason}"
-        if gap.reason in ("begun", "switched_off"):
-            verified.notes.append(text)
-        else:
-            verified.faults.append(Finding(f"gap_{gap.reason}", text))
-
-
-def _judge_completeness(
-    verified: Verified,
-    verdicts: dict[str, tuple[str, int | None]],
-    journal: JournalReader | None,
-    position: int,
-) -> None:
-    from conductor_loop.core.audit.completeness import JournalFacts, completeness_faults
-    from conductor_loop.projections.audit.gaps import open_after
-
-    if journal is None:
-        raise UsageError(
-            "there is no journal to compare the log with",
-            hint="--complete needs the whole state dir; without it the log alone is proved",
-        )
-    facts = JournalFacts(
-        position,
-        frozenset(entry.seq for entry, _ in journal.parked()),
-        open_after(verified.signed_journal_seq, journal, journal),
-    )
-    verified.faults += completeness_faults(verified, verdicts, facts)
-
-
-def _anchors(given: Sequence[str]) -> dict[int, str]:
-    return dict(map(_anchor, given))
-
-
-def _anchor(text: str) -> tuple[int, str]:
-    match = re.fullmatch(r"([0-9]{1,15}):(\S+)", text)
-    if match and re.fullmatch(r"[0-9a-f]{64}", match[2].lower()):
-        return int(match[1]), match[2].lower()
-    try:
-        root = base64.b64decode(match[2], validate=True) if match else b""
-    except binascii.Error:
-        root = b""
-    if match is None or len(root) != 32:
-        raise UsageError(
-            f"{text!r} is no anchor",
-            hint="give SIZE:ROOT as the daemon's log says it, or lines 2 and 3 of a checkpoint",
-        )
-    return int(match[1]), root.hex()
 
 
 def _report(verified: Verified, args: argparse.Namespace) -> dict[str, object]:

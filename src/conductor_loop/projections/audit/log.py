@@ -74,13 +74,13 @@ class AuditLog:
         is_due = draft.size - self._checkpointed >= max(_CHECKPOINT_EVERY, len(self._ledger.open))
         if is_due:
             draft.note_standing("log.checkpoint", self._clock.now(), {})
-        before = self._append(draft)
+        self._append(draft)
         self._warn_of(draft)
         try:
             yield (self._file.handle,)
-        except BaseException:
-            # Another view could not be written, so this batch comes again.
-            self._take_back(before, draft)
+        except GeneratorExit:
+            # Another view cannot take this batch. It may be set aside, but never past this log.
+            disk.sync(self._file.handle)
             raise
         if is_due:
             self._publish_checkpoint()
@@ -201,26 +201,18 @@ class AuditLog:
     def _draft(self) -> Draft:
         return Draft(self._ledger.copy())
 
-    def _append(self, draft: Draft) -> tuple[Ledger, int, int]:
-        """Write a draft, not yet durable; return what `_take_back` needs."""
-        before = self._ledger, self._file.end, self._checkpointed
+    def _append(self, draft: Draft) -> None:
+        """Write a draft, not yet durable. Raises OSError, with nothing changed."""
         self._file.append(draft.finished(self._signer.kid, self._signer.sign))
         self._ledger = draft.ledger
         self._seqs.update(draft.seqs)
         while len(self._seqs) > _REMEMBERED:
             del self._seqs[next(iter(self._seqs))]
-        return before
 
     @staticmethod
     def _warn_of(draft: Draft) -> None:
         for broken in draft.broken:
             _log.error("the journal contradicts the audit log: %s", broken.message)
-
-    def _take_back(self, before: tuple[Ledger, int, int], draft: Draft) -> None:
-        self._ledger, end, self._checkpointed = before
-        self._file.cut(end)
-        for journal_seq in draft.seqs:
-            self._seqs.pop(journal_seq, None)
 
     def _publish_checkpoint(self) -> None:
         """Write the note that others can keep, and put its root into the log of the daemon."""

@@ -1,0 +1,125 @@
+"""The audit log held against everything that knows of it: keys, anchors, verdicts, journal."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from conductor_loop.adapters.journal.reader import JournalReader, open_reader
+from conductor_loop.adapters.verdict_files import named_records
+from conductor_loop.core.audit.completeness import (
+    JournalFacts,
+    VerdictSeqs,
+    completeness_faults,
+    verdict_faults,
+)
+from conductor_loop.core.audit.verification import Finding, Verified, verify
+from conductor_loop.core.faults import CannotStart, UsageError
+from conductor_loop.core.jws import Verifier
+from conductor_loop.projections.audit.gaps import gap_reason, open_after
+from conductor_loop.projections.audit.reading import lines_of
+
+_INNOCENT = ("begun", "switched_off")
+"""Why a log may not tell something, without anybody having touched it."""
+
+
+def journal_of(state_dir: Path, kek_file: Path | None = None) -> JournalReader | None:
+    """The journal beside a log; None when there is none, as beside a copy."""
+    try:
+        return open_reader(state_dir, kek_file)
+    except CannotStart:
+        return None
+
+
+def prove_log(
+    handoff: Path,
+    state_dir: Path,
+    keys: Verifier,
+    journal: JournalReader | None,
+    *,
+    anchors: Mapping[int, str],
+    is_complete: bool,
+) -> Verified:
+    """Prove the log, then what stands elsewhere. Raises CannotStart and UsageError."""
+    # Read first: what is told later is no fault of the log.
+    position = journal.position() if journal else 0
+    verified = verify(lines_of(state_dir), keys, anchors)
+    if verified.is_broken_off:
+        return verified
+    verdicts = named_records(os.fsencode(handoff))
+    verified.faults += verdict_faults(verified, verdicts)
+    if journal is None:
+        verified.notes.append("there is no journal beside the log, so its end is not proved by one")
+    else:
+        _judge_by_journal(verified, journal, position)
+    _judge_gaps(verified)
+    if is_complete:
+        verified.faults += _incomplete(verified, verdicts, journal, position)
+    return verified
+
+
+def _judge_by_journal(verified: Verified, journal: JournalReader, position: int) -> None:
+    """What the journal says is told, must be told."""
+    told = verified.signed_journal_seq
+    if told >= position:
+        return
+    if gap_reason(told, position, journal) == "switched_off":
+        verified.notes.append(f"the log was switched off after entry {told} of the journal")
+        return
+    verified.faults.append(
+        Finding(
+            "tail_cut",
+            f"the journal says that entries up to {position} are told; the log ends with {told}",
+            verified.signed_seq + 1,
+        )
+    )
+
+
+def _judge_gaps(verified: Verified) -> None:
+    for gap in verified.gaps:
+        text = f"entries {gap.after + 1} to {gap.to} of the journal are not told: {gap.reason}"
+        if gap.reason in _INNOCENT:
+            verified.notes.append(text)
+        else:
+            verified.faults.append(Finding(f"gap_{gap.reason}", text))
+
+
+def _incomplete(
+    verified: Verified, verdicts: VerdictSeqs, journal: JournalReader | None, position: int
+) -> Sequence[Finding]:
+    if journal is None:
+        raise UsageError(
+            "there is no journal to compare the log with",
+            hint="--complete needs the whole state dir; without it the log alone is proved",
+        )
+    facts = JournalFacts(
+        position,
+        frozenset(entry.seq for entry, _ in journal.parked()),
+        open_after(verified.signed_journal_seq, journal, journal),
+    )
+    return list(completeness_faults(verified, verdicts, facts))
+
+
+def anchors_from(given: Sequence[str]) -> dict[int, str]:
+    """Read `SIZE:ROOT`, the root in hex or base64. Raises UsageError."""
+    return dict(map(_anchor, given))
+
+
+def _anchor(text: str) -> tuple[int, str]:
+    match = re.fullmatch(r"([0-9]{1,15}):(\S+)", text)
+    if match and re.fullmatch(r"[0-9a-f]{64}", match[2].lower()):
+        return int(match[1]), match[2].lower()
+    try:
+        root = base64.b64decode(match[2], validate=True) if match else b""
+    except binascii.Error:
+        root = b""
+    if match is None or len(root) != 32:
+        raise UsageError(
+            f"{text!r} is no anchor",
+            hint="give SIZE:ROOT as the daemon's log says it, or lines 2 and 3 of a checkpoint",
+        )
+    return int(match[1]), root.hex()
