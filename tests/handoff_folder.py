@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class OpenFolders:
     history: int
     claimed: int
     quarantine: int
+    modes: disk.Modes = field(default=disk.DEFAULT_MODES, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

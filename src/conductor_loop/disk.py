@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from conductor_loop.core.faults import DurabilityLost
 
@@ -33,6 +34,21 @@ PASSING_ERRORS = ROOM_ERRORS | {
     errno.ESTALE,
 }
 """The world's fault rather than this file's: wait and try the same again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Permissions of what is there for others to read, set outright whatever the umask is.
+
+    The defaults are those that the original documents. What is ours alone is 0600 in 0700.
+    """
+
+    file: int = 0o644
+    folder: int = 0o755
+
+
+DEFAULT_MODES = Modes()
+
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

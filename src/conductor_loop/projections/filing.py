@@ -108,6 +108,7 @@ class _Batch:
 
     def __init__(self, folders: Folders, spares: SpareFolders) -> None:
         self._spares = spares
+        self._mode = folders.modes.file
         self._claimed = folders.claimed
         self._processed = folders.processed
         self._failed = folders.failed
@@ -123,7 +124,7 @@ class _Batch:
                 claim = _claim_of(entry)
                 if claim and isinstance(entry.event, Failing):
                     text = compose_error_log(entry).encode()
-                    handles.append(write_hidden(self._failed, claim.log, text))
+                    handles.append(write_hidden(self._failed, claim.log, text, self._mode))
             if handles:
                 yield handles
         finally:

@@ -14,8 +14,6 @@ from conductor_loop import disk
 ERROR_LOG_HEAD = 4096
 """Bytes to read of an error log: it names its intent in its first line, which is shorter."""
 
-_FILE_MODE = 0o644
-
 
 class Folders(Protocol):
     """Open descriptors; whoever opened them sees to it that they lead to the right folders."""
@@ -44,6 +42,10 @@ class Folders(Protocol):
     def quarantine(self) -> int:
         """`.conductor/quarantine/`, on the same file system as `claimed/`."""
 
+    @property
+    def modes(self) -> disk.Modes:
+        """Permissions of verdicts and error logs."""
+
 
 @contextmanager
 def vanishing(*folders: int) -> Iterator[None]:
@@ -64,14 +66,14 @@ def hidden_name(intent_id: str, purpose: bytes) -> bytes:
     return b"." + intent_id.encode() + b"." + purpose
 
 
-def write_hidden(folder: int, name: bytes, data: bytes) -> int:
+def write_hidden(folder: int, name: bytes, data: bytes, mode: int) -> int:
     """Write a file under a hidden name, over what a crash may have left; return it open."""
     try:
-        handle = disk.write_new(folder, name, data, _FILE_MODE)
+        handle = disk.write_new(folder, name, data, mode)
     except FileExistsError:
         os.unlink(name, dir_fd=folder)
-        handle = disk.write_new(folder, name, data, _FILE_MODE)
-    os.fchmod(handle, _FILE_MODE)  # whatever the umask is
+        handle = disk.write_new(folder, name, data, mode)
+    os.fchmod(handle, mode)  # whatever the umask is
     return handle
 
 

@@ -130,6 +130,7 @@ class _Batch:
         self, folders: Folders, catalog: Histories, compose: _Compose, notices: Notices
     ) -> None:
         self._compose = compose
+        self._mode = folders.modes.file
         self._status = folders.status
         self._history = folders.history
         self._catalog = catalog
@@ -146,7 +147,7 @@ class _Batch:
                     self._make_way(entry)
                 data = self._compose(entry)
                 if data is not None:
-                    handles.append(write_hidden(self._status, _hidden(entry), data))
+                    handles.append(write_hidden(self._status, _hidden(entry), data, self._mode))
                     drafts.append(entry)
             if handles:
                 yield handles

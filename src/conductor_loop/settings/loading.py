@@ -179,6 +179,9 @@ def _warnings(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
             guess = closest(variable.removeprefix(_PREFIX), _WITHOUT_PREFIX)
             hint = f"; did you mean {_PREFIX}{guess}?" if guess else ""
             yield f"{variable} is not a setting and is ignored{hint}"
+    for flag, mode in (("-file-mode", settings.file_mode), ("-dir-mode", settings.dir_mode)):
+        if mode & 0o020:
+            yield f"{flag} {mode:04o}: whoever is in the group may change what the daemon tells"
     for name in settings.child_env:
         if name not in environ:
             yield f"child.env names {name}, which is not set, so porch does not get it"

@@ -242,6 +242,18 @@ class Settings:
         shown_default="none",
         in_file=False,
     )
+    file_mode: int = _setting(
+        readers.mode(0o644),
+        "0644",
+        _FOLDERS,
+        "permissions of verdicts, error logs and the files of packages",
+    )
+    dir_mode: int = _setting(
+        readers.mode(0o755),
+        "0755",
+        _FOLDERS,
+        "permissions of folders that are made: HANDOFF and those in it, OUT and packages",
+    )
     key_file: Path | None = _setting(
         readers.unless(("",), readers.file()),
         "",

@@ -149,6 +149,24 @@ def size(least: int, most: int) -> Reader[int]:
     return Reader("BYTES", read, in_toml=(int, str))
 
 
+def mode(usual: int) -> Reader[int]:
+    """Permissions in octal: the owner has the usual ones, and not everybody may write."""
+    hint = f"give three octal digits, e.g. {usual:04o}"
+    needed = usual & 0o700
+
+    def read(given: str) -> int:
+        if re.fullmatch(r"0?[0-7]{3}", given) is None:
+            raise Unreadable(f"{given!r} is no mode", hint)
+        value = int(given, 8)
+        if value & needed != needed:
+            raise Unreadable(f"{given} would keep the daemon itself out", hint)
+        if value & 0o002:
+            raise Unreadable(f"{given} would let everybody write", hint)
+        return value
+
+    return Reader("MODE", read, lambda value: f"{value:04o}")
+
+
 def names() -> Reader[tuple[str, ...]]:
     """Names of environment variables, separated by commas."""
 

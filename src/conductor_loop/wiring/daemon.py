@@ -16,7 +16,7 @@ from conductor_loop import __version__
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.control_socket import serve_control
 from conductor_loop.adapters.handoff.events import open_hints
-from conductor_loop.adapters.handoff.layout import Layout, open_layout
+from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
@@ -47,13 +47,13 @@ from conductor_loop.wiring.publishers import publisher, require_porch
 from conductor_loop.wiring.readiness import checks
 from conductor_loop.wiring.sections import (
     folder_settings,
+    layout_of,
     new_id,
     policies,
     reader,
     retention,
     sealing,
     service,
-    state_dir,
 )
 
 _log = logging.getLogger("conductor_loop")
@@ -81,7 +81,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
     clock, rules, tally = SystemClock(), intake_rules(settings), Tally()
     require_porch(settings)
     async with contextlib.AsyncExitStack() as open_things:
-        layout = open_things.enter_context(open_layout(settings.handoff, state_dir(settings)))
+        layout = open_things.enter_context(layout_of(settings))
         for note in layout.notes:
             _log.warning(note)
         lock = open_things.enter_context(hold_lock(layout, clock.now()))

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.handoff.layout import open_layout
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import rotate_own_key
@@ -25,7 +24,7 @@ from conductor_loop.core.original_state import FileState
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.wiring.original import remember
-from conductor_loop.wiring.sections import new_id, policies, reader, sealing, state_dir
+from conductor_loop.wiring.sections import layout_of, new_id, policies, reader, sealing
 
 
 def steer_offline(settings: Settings, request: Request) -> Reply:
@@ -54,7 +53,7 @@ async def _steer_offline(settings: Settings, request: Request) -> Reply:
 def _rotate_offline(settings: Settings) -> Reply:
     clock = SystemClock()
     with (
-        open_layout(settings.handoff, state_dir(settings)) as layout,
+        layout_of(settings) as layout,
         hold_lock(layout, clock.now()),
     ):
         by = user_name(os.geteuid())
@@ -74,7 +73,7 @@ def import_offline(settings: Settings, files: Sequence[FileState], source: str) 
 @asynccontextmanager
 async def _offline_journal(settings: Settings, clock: SystemClock) -> AsyncIterator[SqliteJournal]:
     async with contextlib.AsyncExitStack() as open_things:
-        layout = open_things.enter_context(open_layout(settings.handoff, state_dir(settings)))
+        layout = open_things.enter_context(layout_of(settings))
         open_things.enter_context(hold_lock(layout, clock.now()))
         journal = open_journal(Path(layout.state_path), clock, sealing(settings))
         open_things.push_async_callback(journal.close)

@@ -15,7 +15,7 @@ from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.reading import reread_intent
 from conductor_loop.ports import Publisher
 from conductor_loop.settings import Settings
-from conductor_loop.wiring.sections import sandbox_section
+from conductor_loop.wiring.sections import modes, sandbox_section
 
 if TYPE_CHECKING:
     from conductor_loop.adapters.porch.publisher import PorchSection
@@ -41,19 +41,22 @@ async def publisher(
         from conductor_loop.adapters.builtin.package_folder import PackageFolder
         from conductor_loop.adapters.builtin.publisher import BuiltinPublisher
 
-        with contextlib.closing(PackageFolder.open(settings.out, layout.state_path)) as folder:
+        folder = PackageFolder.open(settings.out, layout.state_path, modes(settings))
+        with contextlib.closing(folder):
             yield BuiltinPublisher(reread_intent, folder, settings.mode, clock)
         return
     from conductor_loop.adapters.porch.publisher import open_porch
 
-    _make_out(settings.out)
+    _make_out(settings.out, settings.dir_mode)
     async with open_porch(_porch(settings, Path(layout.state_path)), layout.state, clock) as porch:
         yield porch
 
 
-def _make_out(out: Path) -> None:
+def _make_out(out: Path, mode: int) -> None:
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        if not out.exists():
+            out.mkdir(parents=True)
+            out.chmod(mode)
     except OSError as error:
         raise CannotStart(
             f"Failed to create output directory {out}: {error.strerror}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from conductor_loop import __version__
 from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.handoff.layout import Layout, open_layout
 from conductor_loop.adapters.handoff.watch import FolderSettings
 from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import to_microseconds
@@ -23,6 +24,7 @@ from conductor_loop.core.intent import Intent
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
 from conductor_loop.core.settlement import RetryPolicy
 from conductor_loop.core.verdict import Service
+from conductor_loop.disk import Modes
 from conductor_loop.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,10 +58,20 @@ def folder_settings(settings: Settings) -> FolderSettings:
     )
 
 
-def state_dir(settings: Settings) -> Path | None:
+def layout_of(settings: Settings) -> Layout:
+    """Open the folders, making those that are missing. Raises CannotStart."""
+    return open_layout(settings.handoff, _state_dir(settings), modes(settings))
+
+
+def _state_dir(settings: Settings) -> Path | None:
     """Where state goes when that is not within the handoff folder; None when it is."""
     inside = settings.handoff / ".conductor"
     return None if settings.state_dir.absolute() == inside.absolute() else settings.state_dir
+
+
+def modes(settings: Settings) -> Modes:
+    """Permissions of what is there for others."""
+    return Modes(settings.file_mode, settings.dir_mode)
 
 
 def policies(settings: Settings, rules: IntakeRules) -> Policies:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from conductor_loop import disk
 from conductor_loop.adapters.builtin.package_contents import Found, digests_in, sha256
 from conductor_loop.adapters.builtin.package_staging import (
-    FOLDER_MODE,
     Closing,
     Staging,
     open_staging,
@@ -56,15 +55,19 @@ class Placed:
 class PackageFolder:
     """OUT, as far as this process writes to it. One package of a target at a time."""
 
-    def __init__(self, out: str, staging: Staging) -> None:
+    def __init__(self, out: str, staging: Staging, modes: disk.Modes) -> None:
         self._out = out
+        self._modes = modes
         self._staging = staging
         self._unsynced = _Unsynced()
         self._unsettled: list[tuple[str, str]] = []
 
     @classmethod
     def open(
-        cls, out: str | os.PathLike[str], state: str | os.PathLike[str] | None = None
+        cls,
+        out: str | os.PathLike[str],
+        state: str | os.PathLike[str] | None = None,
+        modes: disk.Modes = disk.DEFAULT_MODES,
     ) -> PackageFolder:
         """Make OUT if it is missing, and find a folder to put packages together in.
 
@@ -74,14 +77,15 @@ class PackageFolder:
         """
         path = os.path.abspath(out)
         try:
-            _make_out(path)
+            _make_out(path, modes.folder)
         except OSError as error:
             raise CannotStart(
                 f"Failed to create output directory {path}: {error.strerror}",
                 hint="give -out a folder that the user that runs this may write to",
                 code="out_not_usable",
             ) from error
-        return cls(path, open_staging(path, list(_staging_choices(path, state))))
+        staging = open_staging(path, list(_staging_choices(path, state)), modes)
+        return cls(path, staging, modes)
 
     def close(self) -> None:
         """Give the staging folder back. What is not settled may not survive a power cut."""
@@ -152,16 +156,16 @@ class PackageFolder:
         # Anew each time: whoever moves OUT away does not want packages to follow it.
         with suppress(FileNotFoundError):
             return os.open(self._out, os.O_RDONLY | os.O_DIRECTORY)
-        _make_out(self._out)
+        _make_out(self._out, self._modes.folder)
         return os.open(self._out, os.O_RDONLY | os.O_DIRECTORY)
 
     def _open_namespace(self, out: int, name: str) -> int:
         with suppress(FileNotFoundError):
             return _open_inside(out, name, name)
         with suppress(FileExistsError):
-            os.mkdir(name, FOLDER_MODE, dir_fd=out)
+            os.mkdir(name, dir_fd=out)
         namespace = _open_inside(out, name, name)
-        os.fchmod(namespace, FOLDER_MODE)
+        os.fchmod(namespace, self._modes.folder)
         self._unsynced.note(out)
         return namespace
 
@@ -249,11 +253,11 @@ def _staging_choices(out: str, state: str | os.PathLike[str] | None) -> Iterator
     yield os.path.join(out, ".conductor-loop")
 
 
-def _make_out(out: str) -> None:
+def _make_out(out: str, mode: int) -> None:
     if not os.path.isdir(out):
         os.makedirs(os.path.dirname(out), exist_ok=True)
         os.mkdir(out)
-        os.chmod(out, FOLDER_MODE)
+        os.chmod(out, mode)
     if not os.access(out, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), out)
 

@@ -19,8 +19,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from conductor_loop import disk
 from conductor_loop.core.faults import CannotStart
 
-FOLDER_MODE, FILE_MODE = 0o755, 0o644
-"""What the original documents; set outright, whatever the umask is."""
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _PROBE = b".conductor-loop-probe"  # starts with a dot, so it is no namespace
 # A record has a line of at most 350 bytes for each of a package's few files.
@@ -42,7 +40,7 @@ class Closing:
         os.close(self._handle)
 
 
-def open_staging(out: str, choices: Sequence[str]) -> Staging:
+def open_staging(out: str, choices: Sequence[str], modes: disk.Modes) -> Staging:
     """Open the first of these folders from which a rename reaches OUT, making it if need be.
 
     A mount point, a bind mount or a sandbox in between lets renames fail with EXDEV, so a folder
@@ -53,7 +51,7 @@ def open_staging(out: str, choices: Sequence[str]) -> Staging:
     with Closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as destination:
         for path in choices:
             try:
-                return _reaching(path, destination)
+                return _reaching(path, destination, modes)
             except OSError as error:
                 why.append(f"{path}: {error.strerror}")
     raise CannotStart(
@@ -63,8 +61,8 @@ def open_staging(out: str, choices: Sequence[str]) -> Staging:
     )
 
 
-def _reaching(path: str, destination: int) -> Staging:
-    staging = Staging(path)
+def _reaching(path: str, destination: int, modes: disk.Modes) -> Staging:
+    staging = Staging(path, modes)
     try:
         staging.probe(destination)
     except BaseException:
@@ -76,8 +74,9 @@ def _reaching(path: str, destination: int) -> Staging:
 class Staging:
     """The folder, open. Raises OSError wherever the file system refuses."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, modes: disk.Modes) -> None:
         self.path = path
+        self._modes = modes
         with suppress(FileExistsError):
             os.mkdir(path, _PRIVATE_FOLDER)
         with ExitStack() as opened:
@@ -85,7 +84,7 @@ class Staging:
             self._staged = opened.enter_context(Closing(_subfolder(self._root, "staged")))
             self._written = opened.enter_context(Closing(_subfolder(self._root, "written")))
             with suppress(FileExistsError):
-                os.close(disk.write_new(self._root, b".gitignore", b"*\n", FILE_MODE))
+                os.close(disk.write_new(self._root, b".gitignore", b"*\n", _PRIVATE_FILE))
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -112,7 +111,7 @@ class Staging:
         with Closing(_subfolder(self._staged, folder[0])) as namespace:
             fcntl.flock(namespace, fcntl.LOCK_EX)
             try:
-                _write_folder(namespace, folder[1], files, unsynced)
+                _write_folder(namespace, folder[1], files, self._modes, unsynced)
             except BaseException:
                 with suppress(OSError):
                     remove_tree(namespace, folder[1])
@@ -181,7 +180,11 @@ def remove_tree(parent: int, name: str) -> None:
 
 
 def _write_folder(
-    parent: int, name: str, files: Mapping[str, bytes], unsynced: Callable[[int], None]
+    parent: int,
+    name: str,
+    files: Mapping[str, bytes],
+    modes: disk.Modes,
+    unsynced: Callable[[int], None],
 ) -> None:
     is_new = _make(parent, name)
     with Closing(disk.open_folder(name, inside=parent)) as folder:
@@ -190,16 +193,16 @@ def _write_folder(
                 _remove(folder, other)
         for file, content in files.items():
             with Closing(_written_file(folder, file, content, is_new)) as handle:
-                os.fchmod(handle, FILE_MODE)
+                os.fchmod(handle, modes.file)
                 unsynced(handle)
-        os.fchmod(folder, FOLDER_MODE)
+        os.fchmod(folder, modes.folder)
         unsynced(folder)
 
 
 def _written_file(folder: int, name: str, content: bytes, is_new: bool) -> int:
     handle = None if is_new else _open_alone(folder, name)
     if handle is None:
-        return disk.write_new(folder, name.encode(), content, FILE_MODE)
+        return disk.write_new(folder, name.encode(), content, _PRIVATE_FILE)
     try:
         _overwrite(handle, content)
     except BaseException:

@@ -44,6 +44,8 @@ class Layout:
     claimed: int
     quarantine: int
     state: int
+    modes: disk.Modes = disk.DEFAULT_MODES
+    """Of what others may read."""
 
     @property
     def is_state_inside(self) -> bool:
@@ -74,7 +76,8 @@ class Layout:
             if not _is_same(handoff, self.handoff):
                 self._carry_over(handoff)
             self._require_state()
-            fresh = {"handoff": handoff, **open_places(handoff, self.path, opened)}
+            places = open_places(handoff, self.path, self.modes.folder, opened)
+            fresh = {"handoff": handoff, **places}
             for field, handle in fresh.items():
                 os.dup2(handle, getattr(self, field), inheritable=False)
 
@@ -126,17 +129,19 @@ class Layout:
         )
 
 
-def open_layout(handoff: Path, state_dir: Path | None = None) -> Layout:
+def open_layout(
+    handoff: Path, state_dir: Path | None = None, modes: disk.Modes = disk.DEFAULT_MODES
+) -> Layout:
     """Open the handoff folder and all of ours in it, creating what is missing.
 
-    What is made for others is 0755, what is ours alone 0700; a symlink in place of one of our
-    folders could be swapped, so it is refused. Raises CannotStart.
+    `modes` are those of what is made for others; what is ours alone is 0700. A symlink in place of
+    one of our folders could be swapped, so it is refused. Raises CannotStart.
     """
-    path = make_handoff(handoff)
+    path = make_handoff(handoff, modes.folder)
     with contextlib.ExitStack() as opened:
         root = open_handoff(path)
         opened.callback(os.close, root)
-        places = open_places(root, path, opened)
+        places = open_places(root, path, modes.folder, opened)
         state, state_path = _open_state(state_dir, places["conductor"], path)
         opened.callback(os.close, state)
         _refuse_remote(state, state_path)
@@ -146,6 +151,7 @@ def open_layout(handoff: Path, state_dir: Path | None = None) -> Layout:
             notes=_notes(root, places),
             handoff=root,
             state=state,
+            modes=modes,
             **places,
         )
         opened.pop_all()

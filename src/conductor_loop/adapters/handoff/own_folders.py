@@ -11,7 +11,7 @@ from typing import NamedTuple
 from conductor_loop import disk
 from conductor_loop.core.faults import CannotStart
 
-_OPEN, PRIVATE = 0o755, 0o700
+PRIVATE = 0o700
 STATE_NAME = b".conductor"
 
 
@@ -21,24 +21,27 @@ class Place(NamedTuple):
     field: str
     parent: str
     name: bytes
-    mode: int
+    is_private: bool
 
 
 PLACES = (
-    Place("processed", "handoff", b"processed", _OPEN),
-    Place("failed", "handoff", b"failed", _OPEN),
-    Place("status", "handoff", b"status", _OPEN),
-    Place("history", "status", b"history", _OPEN),
-    Place("conductor", "handoff", STATE_NAME, PRIVATE),
-    Place("claimed", "conductor", b"claimed", PRIVATE),
-    Place("quarantine", "conductor", b"quarantine", PRIVATE),
+    Place("processed", "handoff", b"processed", is_private=False),
+    Place("failed", "handoff", b"failed", is_private=False),
+    Place("status", "handoff", b"status", is_private=False),
+    Place("history", "status", b"history", is_private=False),
+    Place("conductor", "handoff", STATE_NAME, is_private=True),
+    Place("claimed", "conductor", b"claimed", is_private=True),
+    Place("quarantine", "conductor", b"quarantine", is_private=True),
 )
 OWN_NAMES = frozenset(place.name for place in PLACES if place.parent == "handoff")
 """Names in the handoff folder that are ours."""
 
 
-def make_handoff(given: Path) -> str:
-    """Create the folder if there is none, and resolve symlinks this once."""
+def make_handoff(given: Path, mode: int) -> str:
+    """Create the folder if there is none, and resolve symlinks this once.
+
+    The mode of one that is there is its owner's business.
+    """
     is_new = not os.path.exists(given)
     if is_new and os.path.islink(given):
         raise refused(
@@ -47,7 +50,9 @@ def make_handoff(given: Path) -> str:
             "mount or create what it points to",
         )
     try:
-        os.makedirs(given, _OPEN, exist_ok=True)
+        os.makedirs(given, exist_ok=True)
+        if is_new:
+            os.chmod(given, mode)
     except OSError as error:
         raise uncreated("handoff", os.fspath(given), error) from error
     path = os.path.realpath(given)
@@ -72,15 +77,15 @@ def open_handoff(path: str) -> int:
     return writable(handle, path)
 
 
-def open_places(handoff: int, path: str, opened: contextlib.ExitStack) -> dict[str, int]:
-    """Open each folder of ours, making the missing ones durably."""
+def open_places(handoff: int, path: str, mode: int, opened: contextlib.ExitStack) -> dict[str, int]:
+    """Open each folder of ours, making the missing ones durably; `mode` is for the public ones."""
     handles = {"handoff": handoff}
     paths = {"handoff": path}
     changed = set()
     for place in PLACES:
         inside = handles[place.parent]
         shown = paths[place.field] = f"{paths[place.parent]}/{os.fsdecode(place.name)}"
-        if _made(inside, place, shown):
+        if _made(inside, place, mode, shown):
             changed.add(place.parent)
         handles[place.field] = _open_place(inside, place, shown)
         opened.callback(os.close, handles[place.field])
@@ -101,9 +106,11 @@ def _sync_parent(path: str) -> None:
         os.close(parent)
 
 
-def _made(inside: int, place: Place, shown: str) -> bool:
+def _made(inside: int, place: Place, mode: int, shown: str) -> bool:
     try:
-        os.mkdir(place.name, place.mode, dir_fd=inside)
+        os.mkdir(place.name, PRIVATE, dir_fd=inside)
+        if not place.is_private:
+            os.chmod(place.name, mode, dir_fd=inside)
     except FileExistsError:
         return False
     except OSError as error:
@@ -117,7 +124,7 @@ def _open_place(inside: int, place: Place, shown: str) -> int:
     except OSError as error:
         status = os.stat(place.name, dir_fd=inside, follow_symlinks=False)
         raise _unopened(shown, stat.S_ISLNK(status.st_mode), error) from error
-    if place.mode == PRIVATE:
+    if place.is_private:
         _make_private(handle, inside, shown)
     return writable(handle, shown)
 
