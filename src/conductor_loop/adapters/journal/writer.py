@@ -19,12 +19,14 @@ from conductor_loop.adapters.journal.custody import SET_ASIDE, Custody, begin_se
 from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import (
     FILE_NAME,
+    from_microseconds,
     open_for_reading,
     open_for_writing,
     to_microseconds,
 )
 from conductor_loop.adapters.journal.opening import unreadable
 from conductor_loop.adapters.journal.reader import UNREADABLE, JournalReader
+from conductor_loop.adapters.journal.recent import Recent
 from conductor_loop.adapters.journal.rows import (
     Change,
     LiveIntent,
@@ -60,6 +62,7 @@ class _Request:
     statements: Statements
     done: asyncio.Future[None]
     last_seq: int
+    entries: Sequence[Entry | None] = ()
 
 
 class SqliteJournal:
@@ -79,6 +82,7 @@ class SqliteJournal:
         self._loop = asyncio.get_running_loop()
         self._live = live_intents(connection)
         self._last_seq = self._committed_seq = reader.last_seq()
+        self._recent = Recent()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._failed: ConductorError | None = None
         self._lacks_room = False
@@ -124,12 +128,15 @@ class SqliteJournal:
                 changed[key] = live
         first, self._last_seq = self._last_seq + 1, seq
         # Nothing takes this back: a commit succeeds in the end, or the daemon stops.
+        moment = from_microseconds(at)
+        entries = [self._recent.entry(each, n, moment) for n, each in enumerate(records, first)]
         for key, live in changed.items():
             if live.state in FINAL:
                 self._live.pop(key, None)
+                self._recent.ended(key)
             else:
                 self._live[key] = live
-        await self._commit(statements)
+        await self._commit(statements, entries)
         return range(first, seq + 1)
 
     async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
@@ -143,7 +150,8 @@ class SqliteJournal:
 
     def after(self, seq: int, limit: int) -> Sequence[Entry]:
         """See `ports.Feed`."""
-        return self.reader.after(seq, limit)
+        recent = self._recent.after(seq, limit)
+        return self.reader.after(seq, limit) if recent is None else recent
 
     def parked(self) -> Sequence[tuple[Entry, str]]:
         """See `ports.Feed`."""
@@ -227,10 +235,10 @@ class SqliteJournal:
     async def _write(self, *statements: tuple[str, tuple[apsw.SQLiteValue, ...]]) -> None:
         await self._commit(Statements(self._sealer, others=list(statements)))
 
-    async def _commit(self, statements: Statements) -> None:
+    async def _commit(self, statements: Statements, entries: Sequence[Entry | None] = ()) -> None:
         if self._failed is not None:
             raise self._failed
-        request = _Request(statements, self._loop.create_future(), self._last_seq)
+        request = _Request(statements, self._loop.create_future(), self._last_seq, entries)
         self._requests.put(request)
         # A cancelled caller must not leave the in-memory state ahead of a commit that never runs:
         # the request is on its way whatever happens to the caller.
@@ -305,6 +313,7 @@ class SqliteJournal:
             return
         for request in batch:
             request.done.set_result(None)
+            self._recent.committed(request.entries)
             self._committed_seq = max(self._committed_seq, request.last_seq)
         self._wake_waiters()
 
