@@ -90,12 +90,14 @@ class FakeClock:
     def __init__(self, start: datetime = BEGINNING) -> None:
         self._start = start
         self._passed = 0.0
+        self.wall_ahead = timedelta(0)
+        """How far somebody has set the wall clock, which steady time does not feel."""
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._slept = 0
 
     def now(self) -> datetime:
         """See `ports.Clock`."""
-        return self._start + timedelta(seconds=self._passed)
+        return self._start + timedelta(seconds=self._passed) + self.wall_ahead
 
     def steady(self) -> float:
         """See `ports.Clock`."""

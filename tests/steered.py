@@ -208,6 +208,7 @@ class Setting:
     supersede: bool = False
     max_wait: timedelta | None = None
     longest_pause: timedelta | None = None
+    retention: timedelta = timedelta(0)
 
 
 class Life:
@@ -231,7 +232,8 @@ class Life:
         self.conductor = Conductor(self._parts(), _policies(self._setting))
 
     def _parts(self) -> Parts:
-        never = RetentionPolicy(timedelta(0), timedelta(0), timedelta(0))
+        age = self._setting.retention
+        kept = RetentionPolicy(age, age, timedelta(hours=1) if age else age)
         return Parts(
             clock=self.clock,
             source=self.source,
@@ -249,7 +251,7 @@ class Life:
             read=_read,
             jitter=lambda: 0.5,
             housekeeping=Housekeeping(
-                self.journal, self.journal.reader, NoTidying(), self.clock, never, self.journal
+                self.journal, self.journal.reader, NoTidying(), self.clock, kept, self.journal
             ),
             notices=NoticeBoard(self.journal),
         )

@@ -558,3 +558,59 @@ def test_an_intent_runs_no_longer_than_it_asks_and_never_longer_than_allowed(
 
     leases: list[Lease] = stage.life.publisher.leases
     assert [lease.timeout for lease in leases] == [timedelta(seconds=5), timedelta(seconds=30)]
+
+
+# Wrong clocks.
+
+A_DAY, TEN_YEARS = timedelta(days=1), timedelta(days=3_652)
+
+
+def forgive_wrong_dates(stage: Stage) -> None:
+    """The journal's dates, by which the stage judges backoffs, are wrong here on purpose."""
+    violations = stage.life.world.violations
+    assert all("does not wait out its backoff" in violation for violation in violations)
+    violations.clear()
+
+
+def test_row_24_a_clock_set_years_ahead_deletes_and_expires_nothing(stage: Stage) -> None:
+    stage.begin(workers=1, max_wait=timedelta(hours=9), retention=timedelta(days=7))
+    done = stage.hand_over(A)
+    stage.end(done)
+    running, waiting = stage.hand_over(B, 1), stage.hand_over(B, 2)
+    stage.clock.wall_ahead = TEN_YEARS
+    for _ in range(3):
+        stage.pass_time(3_600)
+
+    assert stage.state(done) is State.PUBLISHED
+    assert stage.state(waiting) is State.WAITING
+    stage.end(running)
+    assert stage.state(waiting) is State.RUNNING
+
+
+@pytest.mark.parametrize("ahead", [-A_DAY, TEN_YEARS])
+def test_row_24_a_backoff_takes_its_time_whatever_the_wall_clock_says(
+    stage: Stage, ahead: timedelta
+) -> None:
+    stage.begin()
+    first = stage.hand_over(A)
+    stage.end(first, TEMPORARY)
+    stage.clock.wall_ahead = ahead
+    assert stage.life.publisher.endable == []
+    stage.pass_time(1)
+    assert stage.life.publisher.endable == [first]
+    forgive_wrong_dates(stage)
+
+
+def test_row_24_a_clock_set_back_between_two_starts_holds_nobody_up_for_a_day(
+    stage: Stage,
+) -> None:
+    stage.begin()
+    first = stage.hand_over(A)
+    stage.end(first, TEMPORARY)
+    stage.clock.wall_ahead = -A_DAY
+    stage.kill()
+    stage.life.go_on()
+    stage.pass_time(400)
+
+    assert stage.life.publisher.endable == [first]
+    forgive_wrong_dates(stage)

@@ -15,6 +15,8 @@ from conductor_loop.core.intent import Target
 from conductor_loop.core.rates import Buckets, Episodes, Rate
 from conductor_loop.core.records import Record, Unfinished
 from conductor_loop.core.schedule import Schedule
+from conductor_loop.core.settlement import LONGEST_WAIT
+from conductor_loop.core.sure_time import SureTime
 from conductor_loop.ports import Clock, Journal
 
 _log = logging.getLogger("conductor_loop.conductor")
@@ -50,6 +52,7 @@ class Backlog:
         self.running: dict[str, Unfinished] = {}
         self._journal = journal
         self._clock = clock
+        self._time = SureTime(clock.now(), clock.steady())
         self._policy = policy
         self._schedule = Schedule(Buckets(policy.namespace_rate, policy.burst))
         self._floods: Episodes[str] = Episodes()
@@ -91,7 +94,10 @@ class Backlog:
         """Take over what an earlier daemon left, in journal order."""
         items, now, steady = list(items), self._clock.now(), self._clock.steady()
         waits = {i.intent_id: (i.not_before - now).total_seconds() for i in items if i.not_before}
-        self._schedule_all(items, {key: steady + wait for key, wait in waits.items() if wait > 0})
+        # Longer only where the clock was set back since: that is no reason to wait.
+        longest = LONGEST_WAIT.total_seconds()
+        ready_at = {key: steady + min(wait, longest) for key, wait in waits.items() if wait > 0}
+        self._schedule_all(items, ready_at)
         await self._supersede()
 
     async def skip(self, items: Sequence[Unfinished], event: Skipped) -> Sequence[Unfinished]:
@@ -102,7 +108,8 @@ class Backlog:
         """End what waited longer than `-max-wait`."""
         if self._policy.max_wait is None:
             return
-        oldest = self._clock.now() - self._policy.max_wait
+        now = self._time.at(self._clock.now(), self._clock.steady())
+        oldest = now - self._policy.max_wait
         late = [item for item in self._schedule.waiting() if item.received_at < oldest]
         why = f"waited longer than {self._policy.max_wait.total_seconds():g} s"
         await self.skip(late, Skipped(SkipReason.EXPIRED, why=why))

@@ -13,6 +13,7 @@ from datetime import timedelta
 from conductor_loop.core.events import Tidied
 from conductor_loop.core.records import Record, Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
+from conductor_loop.core.sure_time import SureTime
 from conductor_loop.ports import Catalog, Clock, Journal, Scrubber, Tidier
 
 _log = logging.getLogger("conductor_loop.housekeeping")
@@ -41,6 +42,7 @@ class Housekeeping:
         self._catalog = catalog
         self._tidier = tidier
         self._clock = clock
+        self._time = SureTime(clock.now(), clock.steady())
         self._policy = policy
         self._scrubber = scrubber
 
@@ -70,7 +72,7 @@ class Housekeeping:
     async def _forget_older(self, age: timedelta, states: Collection[State]) -> int:
         if not age:
             return 0
-        cutoff, total = self._clock.now() - age, 0
+        cutoff, total = self._time.at(self._clock.now(), self._clock.steady()) - age, 0
         while True:
             due = self._catalog.final_before(cutoff, states, _BATCH)
             removed = await self._remove(due) if due else []

@@ -19,6 +19,10 @@ from conductor_loop.core.events import (
     TimedOut,
 )
 
+LONGEST_BACKOFF = timedelta(minutes=5)
+LONGEST_WAIT = LONGEST_BACKOFF * 1.25
+"""What the spread can make of it; see `backoff`."""
+
 Settlement = Published | RetryScheduled | HandedBack | Failed | TimedOut
 
 
@@ -29,7 +33,7 @@ class RetryPolicy:
     max_attempts: int = 3
     backoff: timedelta = timedelta(seconds=1)
     """Before the second attempt; doubled before each further one."""
-    longest_backoff: timedelta = timedelta(minutes=5)
+    longest_backoff: timedelta = LONGEST_BACKOFF
     max_crashes: int = 10
     """How many deaths of the daemon during its attempts an intent survives."""
 
