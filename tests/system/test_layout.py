@@ -178,7 +178,21 @@ def test_a_folder_that_may_not_be_written_is_refused(ordinary_user: Path, name: 
     error = refusal(handoff)
     assert error.code == "folder_not_writable"
     assert str(folder) in error.message
+    assert f"container: --user {os.geteuid()}:{folder.stat().st_gid}" in error.hint
     folder.chmod(0o755)
+
+
+def test_a_folder_of_root_had_better_been_made_before(ordinary_user: Path) -> None:
+    if not as_root:
+        pytest.skip("only root can make a folder of its own")
+    handoff = ordinary_user / "handoff"
+    with open_layout(handoff):
+        pass
+    user = os.geteuid()
+    os.seteuid(0)
+    os.chown(handoff, 0, 0)
+    os.seteuid(user)
+    assert '--user "$(id -u):$(id -g)"' in refusal(handoff).hint
 
 
 def test_a_private_folder_of_somebody_else_is_refused(handoff: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.adapters.handoff.own_folders import run_as_owner
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.reading import reread_intent
 from conductor_loop.ports import Publisher
@@ -63,6 +64,12 @@ def _make_out(out: Path, mode: int) -> None:
             hint="give -out a folder that the user that runs this may write to",
             code="out_not_usable",
         ) from error
+    if not os.access(out, os.W_OK | os.X_OK, effective_ids=True):
+        raise CannotStart(
+            f"{out} may not be written by uid {os.geteuid()}",
+            hint=f"change its owner or mode, or run as its owner{run_as_owner(os.stat(out))}",
+            code="out_not_usable",
+        )
 
 
 def _porch(settings: Settings, state: Path) -> PorchSection:

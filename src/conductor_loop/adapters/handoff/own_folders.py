@@ -150,12 +150,20 @@ def writable(handle: int, shown: str) -> int:
     """Pass an open folder on, or close and refuse it when this user cannot work in it."""
     if os.access(b".", os.R_OK | os.W_OK | os.X_OK, dir_fd=handle, effective_ids=True):
         return handle
+    hint = f"change its owner or mode, or run as its owner{run_as_owner(os.fstat(handle))}"
     os.close(handle)
     raise refused(
         "folder_not_writable",
         f"{shown} may not be read and written by uid {os.geteuid()}",
-        "change its owner or mode, or run as its owner; a read-only mount will not do",
+        f"{hint}; a read-only mount will not do",
     )
+
+
+def run_as_owner(status: os.stat_result) -> str:
+    """How a container is run as a folder's owner; one that root owns is better made anew."""
+    if status.st_uid == 0:
+        return ' (container: make the folder yourself before, then --user "$(id -u):$(id -g)")'
+    return f" (container: --user {status.st_uid}:{status.st_gid})"
 
 
 def _require_one_device(handles: dict[str, int], paths: dict[str, str]) -> None:
