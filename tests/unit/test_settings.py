@@ -46,6 +46,7 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("audit-file-size", "64MiB", '"64MiB"', 64 << 20),
     ("audit-file-age", "24h", '"24h"', timedelta(days=1)),
     ("audit-retention", "720h", '"720h"', timedelta(days=30)),
+    ("backup-recipients", "/etc/r", '"/etc/r"', Path("/etc/r")),
     ("kek-file", "/run/kek", '"/run/kek"', Path("/run/kek")),
     ("data-key-age", "24h", '"24h"', timedelta(days=1)),
     ("data-key-uses", "1000", "1000", 1000),

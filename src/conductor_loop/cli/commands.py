@@ -31,7 +31,9 @@ SUMMARIES = {
     "doctor": "check this machine and these folders, changing nothing",
     "install": "install as a service of systemd",
     "schema": "print the schema of an intent or of a verdict",
-    "state": "export or import the state file of the original",
+    "state": "exchange what was processed; make a lost journal anew",
+    "backup": "copy the journal, encrypted, while the daemon runs",
+    "restore": "put a backup of the journal in its place",
     "completion": "print a completion script for a shell",
 }
 """Every command with its one line of help, in the order of the help."""

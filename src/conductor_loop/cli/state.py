@@ -1,4 +1,4 @@
-"""`conductor-loop state`: the original's `.conductor-state.json`, in both directions."""
+"""`conductor-loop state`: the original's state file in both directions; a lost journal anew."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ HELP = (
     "Exchange what was processed with the original program. `import` takes its state file, so\n"
     "that what it had processed is not run again (the daemon does so by itself, once, for a file\n"
     "found in the handoff folder); `export` writes one, for going back. Prints to standard output\n"
-    "unless FILE is given."
+    "unless FILE is given.\n"
+    "`rebuild` makes a journal from the verdicts when there is none that can be used;\n"
+    "one that is there is moved aside, what may have run is held. `discard` drops intents that\n"
+    "were set aside as damaged: what is still claimed of them is taken anew."
 )
 EXAMPLES = """\
 conductor-loop state import /old/handoff/.conductor-state.json
 conductor-loop state import /old/handoff/.conductor-state.json -dry-run
 conductor-loop state export > .conductor-state.json
+conductor-loop state rebuild -dry-run
+conductor-loop state discard 01JCZ8R5N2W4Y6A8C0E2G4J6K8
 """
 _MOST = 10_000_000
 _STATUS = {
@@ -48,23 +53,59 @@ _STATUS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Direction and file."""
-    parser.add_argument("direction", choices=["export", "import"])
-    parser.add_argument("file", nargs="?", metavar="FILE", type=Path)
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be imported")
+    parser.add_argument("direction", choices=["export", "import", "rebuild", "discard"])
+    parser.add_argument("words", nargs="*", metavar="FILE|ID")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     parser.add_argument("--json", action="store_true", help="for scripts")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Export or import."""
-    return _export(args, settings) if args.direction == "export" else _import(args, settings)
+    """Do what the first word says."""
+    match args.direction:
+        case "export":
+            return _export(args, settings)
+        case "import":
+            return _import(args, settings)
+        case "rebuild":
+            return _rebuild(args, settings)
+        case _:
+            return _discard(args, settings)
+
+
+def _rebuild(args: argparse.Namespace, settings: Settings) -> int:
+    from conductor_loop.cli.restore import tell
+    from conductor_loop.wiring.rescue import rebuild
+
+    tell(rebuild(settings, dry_run=args.dry_run), is_json=args.json)
+    return 0
+
+
+def _discard(args: argparse.Namespace, settings: Settings) -> int:
+    from conductor_loop.wiring.rescue import discard
+
+    dropped = discard(settings, args.words)
+    if args.json:
+        print_json({"discarded": list(dropped)})
+        return 0
+    for word in args.words:
+        verb = "discarded" if word in dropped else "not set aside, left alone"
+        print_line(f"{word}: {verb}")
+    return 0
+
+
+def _file(args: argparse.Namespace) -> Path | None:
+    if len(args.words) > 1:
+        raise UsageError("one file at a time", hint="conductor-loop state --help")
+    return Path(args.words[0]) if args.words else None
 
 
 def _export(args: argparse.Namespace, settings: Settings) -> int:
     data = write_original_state(_files(settings), datetime.now(UTC))
-    if args.file is None:
+    file = _file(args)
+    if file is None:
         sys.stdout.buffer.write(data)
     else:
-        args.file.write_bytes(data)
+        file.write_bytes(data)
     return 0
 
 
@@ -87,7 +128,7 @@ def _files(settings: Settings) -> Iterator[FileState]:
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
-    path = args.file or settings.handoff / FILE_NAME
+    path = _file(args) or settings.handoff / FILE_NAME
     state = _read(path)
     processed = [f for f in state.files if f.status is OriginalStatus.PROCESSED]
     if not args.dry_run:

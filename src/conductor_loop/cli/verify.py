@@ -91,7 +91,7 @@ def _journal_places(settings: Settings) -> PlaceOf:
     from conductor_loop.adapters.journal.reader import open_reader
 
     try:
-        reader = open_reader(settings.state_dir)
+        reader = open_reader(settings.state_dir, settings.kek_file)
     except CannotStart:  # the verdicts may have been copied from elsewhere
         return lambda _: None
 

@@ -89,7 +89,7 @@ def _setting(reader: Reader[T], default: str, group: str, purpose: str, **more: 
 _OFF = ("0", "off", "")
 _FOLDERS, _PORCH, _RUNNING, _INTAKE = "folders", "porch", "running", "intake"
 _ATTEMPTS, _ORDER, _KEEPING, _LOGS = "attempts", "waiting", "housekeeping", "logs"
-_STORED, _AUDITED = "encryption", "audit log"
+_STORED, _BACKUP, _AUDITED = "encryption", "backup", "audit log"
 _TRUST = "trust"
 
 
@@ -226,6 +226,13 @@ class Settings:
         "9600h",
         _AUDITED,
         "age at which whole files of the audit log are removed (400 days); 0 = never",
+    )
+    backup_recipients: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _BACKUP,
+        "file with the age recipients of backups, one a line",
+        shown_default="none",
     )
     schema: Path | None = _setting(
         readers.unless(("",), readers.file()),

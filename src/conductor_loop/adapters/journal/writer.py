@@ -173,6 +173,11 @@ class SqliteJournal:
             (_ADVANCE, (seq,)), *((_FILED, (place, intent_id)) for intent_id, place in filed)
         )
 
+    async def skip_to(self, seq: int) -> None:
+        """Give no number up to this one to any entry: they were others' once."""
+        self._last_seq = max(self._last_seq, seq)
+        await self.advance(self._last_seq)
+
     async def park(self, entry: Entry, why: str) -> None:
         """See `ports.Feed`."""
         sealed = self._sealer.seal(parked_place(entry.seq), why.encode())

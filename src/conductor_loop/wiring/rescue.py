@@ -1,0 +1,287 @@
+"""Putting a journal back: from a backup, or from the verdicts when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from conductor_loop.adapters.backup.making import FORMAT, MANIFEST, Manifest
+from conductor_loop.adapters.backup.parcel import Identity, decrypt, unpack
+from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.handoff.layout import Layout, open_layout
+from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.journal.checking import check_journal
+from conductor_loop.adapters.journal.database import FILE_NAME
+from conductor_loop.adapters.journal.kek_file import own_kek_file
+from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
+from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
+from conductor_loop.adapters.keys.public import keys_of, read_chain
+from conductor_loop.adapters.verdict_files import status_files
+from conductor_loop.core.faults import CannotStart, Fault
+from conductor_loop.core.identity import is_ulid
+from conductor_loop.core.intent import Intent, Target
+from conductor_loop.core.places import Place, filed_path
+from conductor_loop.core.proof import prove
+from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile, told_by
+from conductor_loop.settings import Settings
+from conductor_loop.settings.intake import intake_rules
+from conductor_loop.wiring.sections import reader, sealing, state_dir
+
+_log = logging.getLogger("conductor_loop.rescue")
+_SUFFIXES = ("", "-wal", "-shm", ANCHOR_SUFFIX)
+_AT_ONCE = 500
+_AUDITED = re.compile(rb'"journal_seq":([0-9]+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What was found and decided."""
+
+    plan: Plan
+    intents: int
+    last_seq: int
+    """Of the journal that was put back; 0 when it was made from verdicts alone."""
+    made_at: datetime | None
+    """When the backup was made."""
+    unproved: tuple[str, ...]
+    """Status files that prove nothing, and were not believed."""
+    aside: tuple[str, ...]
+    """Where the files lie that were in the way."""
+    is_done: bool
+
+
+def restore(
+    settings: Settings, file: Path, identities: Sequence[Identity], *, force: bool, dry_run: bool
+) -> Rescued:
+    """Put a backup in the place of the journal, and reconcile it. Raises CannotStart."""
+    with _held(settings) as (layout, clock), _scratch(layout) as scratch:
+        manifest = _opened(file, identities, scratch)
+        state = Path(layout.state_path)
+        kek = _kek(settings, state, scratch)
+        check_journal(scratch, kek)
+        _refuse_full(state, force=force)
+        if dry_run:
+            shutil.copytree(scratch, scratch / "trial", ignore=shutil.ignore_patterns("trial"))
+            return _reconciled(settings, layout, clock, scratch / "trial", manifest, (), kek)
+        aside = _move_aside(state, clock.now())
+        _put_keys(scratch, state, settings.kek_file)
+        os.replace(scratch / FILE_NAME, state / FILE_NAME)
+        return _reconciled(settings, layout, clock, state, manifest, aside, settings.kek_file)
+
+
+def rebuild(settings: Settings, *, dry_run: bool) -> Rescued:
+    """Make a journal from the verdicts; one that is there is moved aside. Raises CannotStart."""
+    with _held(settings) as (layout, clock), _scratch(layout) as scratch:
+        if dry_run:
+            return _reconciled(settings, layout, clock, scratch, None, (), None)
+        state = Path(layout.state_path)
+        aside = _move_aside(state, clock.now())
+        return _reconciled(settings, layout, clock, state, None, aside, settings.kek_file)
+
+
+def discard(settings: Settings, intent_ids: Sequence[str]) -> Sequence[str]:
+    """Drop intents that were set aside, and return them; what is claimed is taken anew."""
+
+    async def drop(state: Path, clock: SystemClock) -> Sequence[str]:
+        journal = open_journal(state, clock, sealing(settings))
+        try:
+            aside = {each.intent_id for each in journal.reader.damaged()}
+            found = [intent_id for intent_id in intent_ids if intent_id in aside]
+            await journal.discard(found)
+            return found
+        finally:
+            await journal.close()
+
+    with _held(settings) as (layout, clock):
+        return asyncio.run(drop(Path(layout.state_path), clock))
+
+
+@contextmanager
+def _held(settings: Settings) -> Iterator[tuple[Layout, SystemClock]]:
+    """Nobody else may have the journal open to write: a running daemon is a refusal."""
+    clock = SystemClock()
+    with (
+        open_layout(settings.handoff, state_dir(settings)) as layout,
+        hold_lock(layout, clock.now()),
+    ):
+        yield layout, clock
+
+
+@contextmanager
+def _scratch(layout: Layout) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=".restore-", dir=layout.state_path) as folder:
+        yield Path(folder)
+
+
+def _opened(file: Path, identities: Sequence[Identity], scratch: Path) -> Manifest:
+    decrypt(file, scratch / "plain.tar", identities)
+    unpack(scratch / "plain.tar", scratch)
+    (scratch / "plain.tar").unlink()
+    try:
+        manifest = msgspec.json.decode((scratch / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CannotStart(
+            f"{file} does not say what it holds: {error}",
+            code="backup_malformed",
+            hint="name a file that `conductor-loop backup` wrote",
+        ) from error
+    if manifest.format > FORMAT:
+        raise CannotStart(
+            f"{file} was made by a newer version", code="backup_newer", hint="restore it with that"
+        )
+    return manifest
+
+
+def _kek(settings: Settings, state: Path, scratch: Path) -> Path:
+    """Where the key is that opens the backup: in it, where the operator says, or in its place."""
+    inside = own_kek_file(scratch)
+    return inside if inside.exists() else settings.kek_file or own_kek_file(state)
+
+
+def _refuse_full(state: Path, *, force: bool) -> None:
+    if (state / FILE_NAME).exists() and not force:
+        raise CannotStart(
+            f"there is a journal in {state}",
+            code="state_not_empty",
+            hint="--force moves it aside and puts the backup in its place; --dry-run only looks",
+        )
+
+
+def _move_aside(state: Path, now: datetime) -> tuple[str, ...]:
+    stamp = f"{now:%Y%m%dT%H%M%SZ}"
+    moved = []
+    for suffix in _SUFFIXES:
+        path = state / f"{FILE_NAME}{suffix}"
+        if path.exists():
+            moved.append(str(path.rename(state / f"replaced-{stamp}.db{suffix}")))
+    return tuple(moved)
+
+
+def _put_keys(scratch: Path, state: Path, kek_file: Path | None) -> None:
+    """Keys that are there stay: only what is missing is taken from the backup."""
+    keys = own_kek_file(state).parent
+    keys.mkdir(mode=0o700, exist_ok=True)
+    for path in sorted((scratch / "keys").iterdir()):
+        is_kek = path.name == own_kek_file(state).name
+        if not (keys / path.name).exists() and not (is_kek and kek_file is not None):
+            shutil.copyfile(path, keys / path.name)
+            (keys / path.name).chmod(0o600)
+
+
+def _reconciled(
+    settings: Settings,
+    layout: Layout,
+    clock: SystemClock,
+    folder: Path,
+    manifest: Manifest | None,
+    aside: tuple[str, ...],
+    kek: Path | None,
+) -> Rescued:
+    verdicts, unproved = _verdicts(layout, Path(layout.state_path))
+    claims = list(_claims(layout, reader(intake_rules(settings))))
+    is_trial = folder != Path(layout.state_path)
+
+    async def write() -> Rescued:
+        journal = open_journal(folder, clock, replace(sealing(settings), kek_file=kek))
+        try:
+            plan = await _reconcile(journal, layout, verdicts, claims, manifest)
+        finally:
+            await journal.close()
+        return Rescued(
+            plan=plan,
+            intents=manifest.intents if manifest else 0,
+            last_seq=manifest.last_seq if manifest else 0,
+            made_at=manifest.made_at if manifest else None,
+            unproved=unproved,
+            aside=aside,
+            is_done=not is_trial,
+        )
+
+    return asyncio.run(write())
+
+
+async def _reconcile(
+    journal: SqliteJournal,
+    layout: Layout,
+    verdicts: dict[str, Told],
+    claims: Sequence[Claim],
+    manifest: Manifest | None,
+) -> Plan:
+    catalog = journal.reader
+    known = catalog.known_ids([*verdicts, *(claim.intent_id for claim in claims)])
+    by = "restore" if manifest else "rebuild"
+    plan = reconcile(catalog.unfinished(), known, verdicts, claims, by=by, has_gap=True)
+    # What the views had not heard when the copy was made is told to them later, unless a verdict
+    # shows that it was.
+    for entry in catalog.after(catalog.position(), catalog.last_seq() + 1):
+        if entry.intent_id not in verdicts:
+            await journal.park(entry, f"the journal was put back by {by}")
+    # Numbers that were given out once stand in the audit log: they are not given to others.
+    await journal.skip_to(_newest_audited(Path(layout.state_path)))
+    for first in range(0, len(plan.records), _AT_ONCE):
+        await journal.record(plan.records[first : first + _AT_ONCE])
+    filed = [(each, _place(layout, verdicts[each])) for each in (*plan.settled, *plan.adopted)]
+    await journal.advance(catalog.last_seq(), filed=filed)
+    return plan
+
+
+def _newest_audited(state: Path) -> int:
+    """The highest number of a journal's entry that the audit log tells of; 0 without one."""
+    files = sorted((state / "audit").glob("audit-*.jsonl"))[-2:]
+    return max(
+        (int(found) for path in files for found in _AUDITED.findall(path.read_bytes())), default=0
+    )
+
+
+def _place(layout: Layout, told: Told) -> str:
+    """Where the file of a finished intent lies."""
+    for place in (Place.PROCESSED, Place.FAILED, Place.PROCESSED_ID, Place.FAILED_ID):
+        path = filed_path(place, told.receipt.name, told.intent_id)
+        if path is not None and os.path.lexists(os.fsencode(layout.path) + b"/" + path):
+            return place.value
+    return Place.NOWHERE.value
+
+
+def _verdicts(layout: Layout, state: Path) -> tuple[dict[str, Told], tuple[str, ...]]:
+    """What verdicts tell, by id; with keys at hand only those that prove themselves."""
+    keys, _ = keys_of(read_chain(state))
+    found: dict[str, Told] = {}
+    unproved = []
+    for path in status_files(os.fsencode(layout.path)):
+        try:
+            proof = prove(Path(os.fsdecode(path)).read_bytes(), keys)
+        except OSError:
+            continue
+        told = told_by(proof)
+        if told is None or (proof.faults and keys.by_kid):
+            unproved.append(os.fsdecode(path))
+        else:
+            found[told.intent_id] = told
+    return found, tuple(unproved)
+
+
+def _claims(layout: Layout, read: Callable[[bytes], Intent | Fault]) -> Iterator[Claim]:
+    for intent_id in sorted(filter(is_ulid, os.listdir(layout.claimed))):
+        folder = Path(layout.state_path) / "claimed" / intent_id
+        if not folder.is_dir():
+            folder = Path(layout.path) / ".conductor" / "claimed" / intent_id
+        for path in folder.iterdir():
+            yield Claim(intent_id, _target(path, read))
+
+
+def _target(path: Path, read: Callable[[bytes], Intent | Fault]) -> Target | None:
+    if path.is_symlink() or not path.is_file():
+        return None
+    intent = read(path.read_bytes())
+    return None if isinstance(intent, Fault) else intent.target

@@ -1,0 +1,272 @@
+"""Backups of a live journal, what restoring one leads to, and a journal made anew."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyrage  # type: ignore[import-untyped] # its stubs are a package of their own
+import pytest
+
+from conductor_loop.core.states import State
+from tests.system.daemon import Site, intent, wait_until
+
+COUNTING = 'echo "$name" >> "$top/ledger"'
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Site:
+    """A site with an age identity in it, and its recipient beside."""
+    site = Site(tmp_path)
+    made = pyrage.x25519.Identity.generate()
+    (site.top / "identity.txt").write_text(f"# made for a test\n{made}\n")
+    (site.top / "recipients.txt").write_text(f"# us\n{made.to_public()}\n")
+    site.flags = (*site.flags, "-porch", site.porch(COUNTING))
+    return site
+
+
+def back_up(site: Site, file: str, *more: str) -> dict[str, Any]:
+    return told(site.command("backup", file, "-backup-recipients=recipients.txt", "--json", *more))
+
+
+def restore(site: Site, file: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return site.command("restore", file, "-i", "identity.txt", "--json", *more)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def finish(site: Site, *names: str) -> None:
+    """Hand intents over, one target each, and work through them."""
+    site.handoff.mkdir(exist_ok=True)
+    for name in names:
+        site.hand_over(f"intent-{name}.json", intent(name))
+    done = site.once()
+    assert done.returncode == 0, done.stderr
+
+
+def contents(site: Site, file: str) -> dict[str, bytes]:
+    identity = (site.top / "identity.txt").read_text().splitlines()[1]
+    plain = pyrage.decrypt(
+        (site.top / file).read_bytes(), [pyrage.x25519.Identity.from_str(identity)]
+    )
+    (site.top / "plain.tar").write_bytes(plain)
+    with tarfile.open(site.top / "plain.tar") as tar:
+        return {member.name: _read(tar, member) for member in tar}
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = tar.extractfile(member)
+    assert content is not None
+    return content.read()
+
+
+def journal_bytes(site: Site) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in site.state.glob("journal.db*")}
+
+
+# Making one.
+
+
+def test_a_backup_is_made_while_the_daemon_runs_and_restores_to_what_there_was(
+    keyed: Site,
+) -> None:
+    with keyed.daemon():
+        keyed.hand_over("intent-a.json", intent("a"))
+        keyed.verdict("intent-a.json")
+        made = back_up(keyed, "one.age", "--with-keys")
+        assert keyed.is_healthy()
+        refused = restore(keyed, "one.age", "--force")
+    with keyed.journal() as reader:
+        before = reader.summaries()
+
+    assert "one.age" in made["file"]
+    assert made["intents"] == 1
+    # It names the daemon that holds the folder.
+    assert refused.returncode != 0
+    assert not list(keyed.state.glob(".backup-*"))
+    restored = told(restore(keyed, "one.age", "--force"))
+    assert (restored["settled"], restored["adopted"], restored["held"]) == ([], [], [])
+    with keyed.journal() as reader:
+        assert reader.summaries() == before
+
+
+def test_a_backup_tells_nothing_to_others_and_carries_keys_only_when_asked(keyed: Site) -> None:
+    finish(keyed, "a")
+    back_up(keyed, "bare.age")
+    back_up(keyed, "full.age", "--with-keys")
+
+    private = {"keys/journal.kek", "keys/signing.pem"}
+    assert not private & contents(keyed, "bare.age").keys()
+    assert private <= contents(keyed, "full.age").keys()
+    assert b"intent-a.json" not in (keyed.top / "full.age").read_bytes()
+    assert (keyed.top / "full.age").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("harm", ["no recipient", "no journal", "there already"])
+def test_what_cannot_be_backed_up_leaves_no_file(keyed: Site, harm: str) -> None:
+    if harm != "no journal":
+        finish(keyed, "a")
+    if harm == "no recipient":
+        (keyed.top / "recipients.txt").write_text("# nobody\n")
+    if harm == "there already":
+        (keyed.top / "one.age").write_text("mine")
+
+    done = keyed.command("backup", "one.age", "-backup-recipients=recipients.txt")
+
+    assert done.returncode != 0
+    assert "hint" in done.stderr.lower() or "\n" in done.stderr.strip()
+    left = (keyed.top / "one.age").read_text() if (keyed.top / "one.age").exists() else None
+    assert left == ("mine" if harm == "there already" else None)
+    assert not list(keyed.top.glob(".*.new"))
+
+
+# Restoring.
+
+
+def test_what_ended_after_the_backup_is_not_run_again(keyed: Site) -> None:
+    finish(keyed, "a")
+    back_up(keyed, "one.age")
+    finish(keyed, "b")
+    verdicts = {p.name: p.read_bytes() for p in (keyed.handoff / "status").glob("*.status")}
+
+    done = told(restore(keyed, "one.age", "--force"))
+
+    assert len(done["adopted"]) == 1
+    # The very same file once more is a duplicate, though the backup never heard of it.
+    keyed.hand_over("intent-b.json", intent("b"))
+    finish(keyed, "c")
+    assert keyed.ledger() == ["intent-a.json", "intent-b.json", "intent-c.json"]
+    assert keyed.counts() == {State.PUBLISHED: 3, State.DUPLICATE: 1}
+    for name, content in verdicts.items():
+        assert (keyed.handoff / "status" / name).read_bytes() == content
+
+
+def test_what_was_open_and_ended_since_gets_the_end_that_its_verdict_tells(keyed: Site) -> None:
+    with keyed.daemon():
+        keyed.pause()
+        keyed.hand_over("intent-a.json", intent("a"))
+        wait_until(lambda: keyed.counts()[State.WAITING] == 1, "it waits")
+        back_up(keyed, "one.age")
+        keyed.resume()
+        keyed.verdict("intent-a.json")
+
+    done = told(restore(keyed, "one.age", "--force"))
+
+    assert len(done["settled"]) == 1
+    keyed.command("resume")
+    finish(keyed)
+    assert keyed.ledger() == ["intent-a.json"]
+    assert keyed.counts() == {State.PUBLISHED: 1}
+
+
+def test_what_may_have_run_is_held_until_an_operator_says_so(keyed: Site) -> None:
+    with keyed.daemon():
+        keyed.pause()
+        keyed.hand_over("intent-a.json", intent("a"))
+        wait_until(lambda: keyed.counts()[State.WAITING] == 1, "it waits")
+        back_up(keyed, "one.age")
+    (held,) = told(restore(keyed, "one.age", "--force"))["held"]
+    keyed.command("resume")
+
+    with keyed.daemon():
+        keyed.hand_over("intent-b.json", intent("b"))
+        keyed.verdict("intent-b.json")
+        assert keyed.ledger() == ["intent-b.json"]
+        assert keyed.intent_id("intent-a.json") == held
+        keyed.command("resume", "--target", "oran-sim/a")
+        keyed.verdict("intent-a.json")
+
+    assert keyed.ledger() == ["intent-b.json", "intent-a.json"]
+
+
+def test_a_restore_that_only_looks_changes_nothing(keyed: Site) -> None:
+    finish(keyed, "a")
+    back_up(keyed, "one.age")
+    finish(keyed, "b")
+    before = journal_bytes(keyed)
+
+    refused = restore(keyed, "one.age")
+    looked = told(restore(keyed, "one.age", "--force", "--dry-run"))
+
+    assert "state_not_empty" in refused.stderr or "there is a journal" in refused.stderr
+    assert (len(looked["adopted"]), looked["dry_run"]) == (1, True)
+    assert journal_bytes(keyed) == before
+    assert not list(keyed.state.glob(".restore-*"))
+
+
+@pytest.mark.parametrize("harm", ["altered", "for another", "no backup"])
+def test_what_is_no_backup_for_us_is_refused_and_changes_nothing(keyed: Site, harm: str) -> None:
+    finish(keyed, "a")
+    back_up(keyed, "one.age")
+    file = keyed.top / "one.age"
+    if harm == "altered":
+        data = file.read_bytes()
+        file.write_bytes(data[:-2000] + bytes([data[-2000] ^ 1]) + data[-1999:])
+    elif harm == "for another":
+        (keyed.top / "identity.txt").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    else:
+        file.write_bytes(b"not at all")
+    before = journal_bytes(keyed)
+
+    done = restore(keyed, "one.age", "--force")
+
+    assert done.returncode != 0
+    assert "cannot be decrypted" in done.stderr
+    assert journal_bytes(keyed) == before
+
+
+# A journal made anew.
+
+
+def test_a_journal_is_rebuilt_from_verdicts_when_its_key_is_lost(keyed: Site) -> None:
+    finish(keyed, "a", "b")
+    (keyed.state / "keys/journal.kek").unlink()
+    refused = keyed.once()
+    assert refused.returncode != 0
+    assert "state rebuild" in refused.stderr
+
+    done = told(keyed.command("state", "rebuild", "--json"))
+
+    assert len(done["adopted"]) == 2
+    assert done["moved_aside"]
+    keyed.hand_over("intent-a.json", intent("a"))
+    finish(keyed, "c")
+    assert keyed.ledger().count("intent-a.json") == 1
+    assert keyed.counts() == {State.PUBLISHED: 3, State.DUPLICATE: 1}
+
+
+def test_a_rebuilt_journal_holds_what_was_claimed_and_has_no_verdict(keyed: Site) -> None:
+    with keyed.daemon() as daemon:
+        keyed.pause()
+        keyed.hand_over("intent-a.json", intent("a"))
+        wait_until(lambda: keyed.counts()[State.WAITING] == 1, "it waits")
+        daemon.kill()
+    for path in keyed.state.glob("journal.db*"):
+        path.unlink()
+
+    (held,) = told(keyed.command("state", "rebuild", "--json"))["held"]
+
+    with keyed.daemon():
+        keyed.hand_over("intent-b.json", intent("b"))
+        keyed.verdict("intent-b.json")
+        assert keyed.ledger() == ["intent-b.json"]
+        assert keyed.intent_id("intent-a.json") == held
+        keyed.command("resume", "--target", "oran-sim/a")
+        keyed.verdict("intent-a.json")
+
+
+def test_row_10_a_forged_verdict_is_not_believed(keyed: Site) -> None:
+    finish(keyed, "a")
+    path = keyed.verdict_path("intent-a.json")
+    path.write_bytes(path.read_bytes().replace(b"success", b"skipped"))
+
+    done = told(keyed.command("state", "rebuild", "--json"))
+
+    assert done["adopted"] == []
+    assert [Path(each).name for each in done["not_believed"]] == ["intent-a.json.status"]
