@@ -19,7 +19,7 @@ import msgspec
 from conductor_loop.adapters.backup.making import FORMAT, MANIFEST, Manifest
 from conductor_loop.adapters.backup.parcel import Identity, decrypt, unpack
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.handoff.layout import Layout, open_layout
+from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.journal.checking import check_journal
 from conductor_loop.adapters.journal.database import FILE_NAME
@@ -36,7 +36,7 @@ from conductor_loop.core.proof import prove
 from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile, told_by
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
-from conductor_loop.wiring.sections import reader, sealing, state_dir
+from conductor_loop.wiring.sections import layout_of, reader, sealing
 
 _log = logging.getLogger("conductor_loop.rescue")
 _SUFFIXES = ("", "-wal", "-shm", ANCHOR_SUFFIX)
@@ -112,7 +112,7 @@ def _held(settings: Settings) -> Iterator[tuple[Layout, SystemClock]]:
     """Nobody else may have the journal open to write: a running daemon is a refusal."""
     clock = SystemClock()
     with (
-        open_layout(settings.handoff, state_dir(settings)) as layout,
+        layout_of(settings) as layout,
         hold_lock(layout, clock.now()),
     ):
         yield layout, clock
