@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conductor_loop.core.audit.note import parse_checkpoint
-from tests.system.daemon import Site, intent
+from tests.system.daemon import Site, intent, wait_until
 
 _NOT_GOOD = 8
 
@@ -121,8 +121,6 @@ def test_a_verdict_that_somebody_took_away_is_missed(site: Site) -> None:
 def test_what_retention_removed_is_no_fault(site: Site) -> None:
     keeping = ("-retention", "1ms", "-failed-retention", "1ms", "-cleanup-interval", "50ms")
     with site.daemon(*keeping):
-        from tests.system.daemon import wait_until
-
         wait_until(lambda: not list((site.handoff / "status").glob("*.status")), "all is removed")
     assert _faults(site, "--complete") == []
 
@@ -185,6 +183,18 @@ def test_who_paused_and_resumed_is_told(site: Site) -> None:
         ("control.resumed", "a test"),
     ]
     assert all(record["actor"] for record in told)
+
+
+def test_a_new_key_signs_on_and_who_asked_for_it_is_told(site: Site) -> None:
+    assert site.command("keys", "rotate").returncode == 0
+    with site.daemon():
+        assert site.command("keys", "rotate").returncode == 0
+        site.hand_over("intent-c.json", intent("upf", 3))
+        site.verdict("intent-c.json")
+    told = site.asked("audit", "show", "--action", "security.key_rotated")
+    assert len({record["resource"] for record in told}) == 2
+    assert all(record["actor"] not in ("", "conductor-loop") for record in told)
+    assert _faults(site, "--complete") == []
 
 
 def test_ocsf_events_are_json_lines(site: Site) -> None:

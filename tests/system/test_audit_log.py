@@ -346,6 +346,8 @@ def test_an_end_that_is_missing_without_a_reason_is_told_as_such(stage: Stage) -
     stage.work([3])
     (gap,) = stage.verified().gaps
     assert (gap.after, gap.to, gap.reason) == (3, 6, "unexplained")
+    (told,) = [record for record in stage.records() if record.action == "log.gap"]
+    assert told.severity == Severity.CRITICAL
 
 
 def test_an_older_journal_than_the_log_is_told(stage: Stage) -> None:

@@ -17,14 +17,12 @@ from conductor_loop.core.audit.completeness import (
     completeness_faults,
     verdict_faults,
 )
+from conductor_loop.core.audit.ledger import INNOCENT
 from conductor_loop.core.audit.verification import Finding, Verified, verify
 from conductor_loop.core.faults import CannotStart, UsageError
 from conductor_loop.core.jws import Verifier
 from conductor_loop.projections.audit.gaps import gap_reason, open_after
 from conductor_loop.projections.audit.reading import lines_of
-
-_INNOCENT = ("begun", "switched_off")
-"""Why a log may not tell something, without anybody having touched it."""
 
 
 def journal_of(state_dir: Path, kek_file: Path | None = None) -> JournalReader | None:
@@ -82,7 +80,9 @@ def _judge_by_journal(verified: Verified, journal: JournalReader, position: int)
 def _judge_gaps(verified: Verified) -> None:
     for gap in verified.gaps:
         text = f"entries {gap.after + 1} to {gap.to} of the journal are not told: {gap.reason}"
-        if gap.reason in _INNOCENT:
+        if gap.to < gap.after:
+            text = f"the journal went back from entry {gap.after} to {gap.to}: {gap.reason}"
+        if gap.reason in INNOCENT:
             verified.notes.append(text)
         else:
             verified.faults.append(Finding(f"gap_{gap.reason}", text))

@@ -31,6 +31,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "something that is no verdict of ours stood where a verdict belongs; it was moved aside",
     ),
     "control_refused": (Severity.HIGH, "a user who may not steer the daemon tried to"),
+    "key_rotated": (Severity.MEDIUM, "an operator had the daemon sign with a new key"),
     "notices_lost": (Severity.HIGH, "more was noticed at once than could be kept"),
 }
 """Every code: its severity, and a sentence for an operator."""

@@ -124,7 +124,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         control = Control(
             conductor.steering,
             lambda: checks(conductor, source, journal),
-            lambda by: keys.rotate(clock.now(), by),
+            lambda by: _rotate(keys, clock, notices, by),
         )
         manager = open_things.enter_context(telling(service_manager(os.environ, os.getpid())))
         stop_on_signals(conductor, manager)
@@ -151,6 +151,12 @@ def _report_start(notices: NoticeBoard, settings: Settings) -> None:
     for name, is_on in {**switches, "security": settings.security_enabled}.items():
         if not is_on:
             notices.report("switched_off", name, by=user_name(os.geteuid()))
+
+
+def _rotate(keys: Keys, clock: SystemClock, notices: NoticeBoard, by: str) -> str:
+    kid = keys.rotate(clock.now(), by)
+    notices.report("key_rotated", kid, by=by)
+    return kid
 
 
 def _keys(settings: Settings, layout: Layout, clock: SystemClock) -> Keys:

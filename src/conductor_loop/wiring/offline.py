@@ -20,7 +20,10 @@ from conductor_loop.conductor.recovery import recover_running
 from conductor_loop.conductor.steering import Steering
 from conductor_loop.core.breaker import Breaker
 from conductor_loop.core.control import Reply, Request, RotateKey
+from conductor_loop.core.events import Noticed
 from conductor_loop.core.original_state import FileState
+from conductor_loop.core.records import Record
+from conductor_loop.core.security_events import severity_of
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.wiring.original import remember
@@ -30,7 +33,7 @@ from conductor_loop.wiring.sections import layout_of, new_id, policies, reader, 
 def steer_offline(settings: Settings, request: Request) -> Reply:
     """Carry out a request while no daemon runs: take its lock, do it, let go."""
     if isinstance(request, RotateKey):
-        return _rotate_offline(settings)
+        return asyncio.run(_rotate_offline(settings))
     return asyncio.run(_steer_offline(settings, request))
 
 
@@ -45,19 +48,18 @@ async def _steer_offline(settings: Settings, request: Request) -> Reply:
         steering = Steering(
             journal, journal.reader, clock, new_id(clock), reader(rules), backlog, None, recovered
         )
-        control = Control(steering, list, lambda _: "")  # keys are rotated without a journal
+        control = Control(steering, list, lambda _: "")  # keys are rotated above
         reply = await control.obey(request, user_name(os.geteuid()))
     return Reply(reply.intent_ids, reply.refusals)
 
 
-def _rotate_offline(settings: Settings) -> Reply:
-    clock = SystemClock()
-    with (
-        layout_of(settings) as layout,
-        hold_lock(layout, clock.now()),
-    ):
-        by = user_name(os.geteuid())
-        return Reply(kid=rotate_own_key(Path(layout.state_path), clock.now(), by))
+async def _rotate_offline(settings: Settings) -> Reply:
+    clock, by = SystemClock(), user_name(os.geteuid())
+    async with _offline_journal(settings, clock) as journal:
+        kid = rotate_own_key(settings.state_dir, clock.now(), by)
+        severity = severity_of("key_rotated")
+        await journal.record([Record(None, Noticed("key_rotated", severity, kid, by=by))])
+    return Reply(kid=kid)
 
 
 def import_offline(settings: Settings, files: Sequence[FileState], source: str) -> None:

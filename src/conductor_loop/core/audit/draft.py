@@ -43,9 +43,9 @@ class Draft:
             self._add(record_of(entry))
             self.seqs[entry.seq] = self.size
 
-    def note(self, action: str, now: datetime, details: Details) -> None:
+    def note(self, action: str, now: datetime, details: Details, severity: str = "") -> None:
         """Add a record about the log itself."""
-        self._add(own_record(action, self.size + 1, now, details))
+        self._add(own_record(action, self.size + 1, now, details, severity))
 
     def note_standing(self, action: str, now: datetime, details: Details) -> None:
         """As `note`, and have it say where the log stood before it."""

@@ -56,6 +56,10 @@ class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The last entry that is not told; for a replaced journal, where that one stands."""
 
 
+INNOCENT = frozenset({"begun", "switched_off"})
+"""Why a log may leave entries out without anybody having touched it."""
+
+
 class Broken(Exception):
     """A record that cannot follow the ones before it: a code and what is wrong."""
 

@@ -125,9 +125,11 @@ def record_of(entry: Entry) -> AuditRecord:
     return record
 
 
-def own_record(action: str, seq: int, now: datetime, details: Details) -> AuditRecord:
+def own_record(
+    action: str, seq: int, now: datetime, details: Details, severity: str = ""
+) -> AuditRecord:
     """A record about the log itself."""
-    record = _record(action, _SUCCESS, details, resource="audit")
+    record = _record(action, _SUCCESS, details, resource="audit", severity=severity)
     # The top bit but one keeps these ids apart from those of journal entries.
     record.event_id = ulid(_milliseconds(now), 1 << 78 | seq)
     record.timestamp = timestamp(now)

@@ -16,10 +16,11 @@ import msgspec
 
 from conductor_loop import disk
 from conductor_loop.core.audit.draft import Draft
-from conductor_loop.core.audit.ledger import GAP, Gap, Ledger, standing_of
+from conductor_loop.core.audit.ledger import GAP, INNOCENT, Gap, Ledger, standing_of
 from conductor_loop.core.audit.note import signed_checkpoint
 from conductor_loop.core.audit.records import Details
 from conductor_loop.core.records import Entry
+from conductor_loop.core.security_events import Severity
 from conductor_loop.ports import Clock, Signer, Steps
 from conductor_loop.projections.audit.files import (
     NOTE,
@@ -95,10 +96,10 @@ class AuditLog:
         """Know where entries are told that an earlier daemon wrote."""
         self._seqs.update(seqs)
 
-    def note(self, action: str, details: Details) -> None:
+    def note(self, action: str, details: Details, severity: str = "") -> None:
         """Add a record about the log itself, durably. Raises OSError and DurabilityLost."""
         draft = self._draft()
-        draft.note(action, self._clock.now(), details)
+        draft.note(action, self._clock.now(), details, severity)
         self._append(draft)
         disk.sync(self._file.handle)
 
@@ -112,7 +113,14 @@ class AuditLog:
 
     def skip(self, gap: Gap) -> None:
         """Say which entries this log does not tell, durably."""
-        self.note(GAP, msgspec.to_builtins(gap))
+        is_innocent = gap.reason in INNOCENT
+        severity = Severity.MEDIUM if is_innocent else Severity.CRITICAL
+        self.note(GAP, msgspec.to_builtins(gap), severity)
+        _log.log(
+            logging.INFO if is_innocent else logging.ERROR,
+            "the audit log does not tell entries after %d, up to %d: %s",
+            gap.after, gap.to, gap.reason,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Say that the daemon ended in order, and leave a checkpoint of all records."""
