@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conductor_loop.core.addresses import Address
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.packages import Mode
 from conductor_loop.core.rates import Rate
@@ -84,6 +85,19 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("sandbox-net", "none", '"none"', NetworkChoice.NONE),
     ("chroot-enabled", "true", "true", True),
     ("security-enabled", "false", "false", False),
+    ("http", "[::1]:8443", '"[::1]:8443"', Address("::1", 8443)),
+    ("http", ":80", '":80"', Address("127.0.0.1", 80)),
+    ("http-token-file", "/t", '"/t"', Path("/t")),
+    ("http-cert", "/c", '"/c"', Path("/c")),
+    ("http-key", "/k", '"/k"', Path("/k")),
+    ("http-client-ca", "/ca", '"/ca"', Path("/ca")),
+    ("http-hosts", "A.example,b", '["a.example", "b"]', ("a.example", "b")),
+    ("http-rate", "0", "0", None),
+    ("insecure", "true", "true", True),
+    ("kubernetes", "true", "true", True),
+    ("probe-port", "8081", "8081", 8081),
+    ("metrics-port", "0", "0", 0),
+    ("disk-floor", "1GiB", '"1GiB"', 1 << 30),
     ("log-level", "debug", '"debug"', LogLevel.DEBUG),
     ("log-format", "json", '"json"', LogFormat.JSON),
     ("log-file", "/var/log/c.log", '"/var/log/c.log"', Path("/var/log/c.log")),
@@ -125,6 +139,11 @@ BAD_VALUES = [
     ("file-mode", "0648", "e.g. 0644"),
     ("dir-mode", "0777", "e.g. 0755"),
     ("dir-mode", "0644", "e.g. 0755"),
+    ("http", "here", "write e.g. :8443"),
+    ("http", ":99999", "write e.g. :8443"),
+    ("http", "[:::]:1", "write e.g. :8443"),
+    ("http-hosts", "a b", "names alone"),
+    ("probe-port", "65536", "give 0 to 65535"),
     ("log-level", "inform", "did you mean info?"),
     ("log-format", "xml", "choose text or json"),
     ("handoff", "a\0b", "NUL"),
@@ -427,3 +446,24 @@ def test_auto_workers_are_at_least_one_and_a_number_is_itself() -> None:
 
 def test_the_reference_is_what_the_code_says() -> None:
     assert PAGE.read_text() == reference(), "run: python -m conductor_loop.settings.reference"
+
+
+SAFE = [("http-cert", "/c"), ("http-key", "/k"), ("http-token-file", "/t")]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "10.0.0.1:80", "example.org:80"])
+def test_other_machines_are_served_only_with_tls_and_a_token_or_by_an_explicit_word(
+    address: str,
+) -> None:
+    http = ("http", address)
+    for given in ([], SAFE[:2], SAFE[2:]):
+        (mistake,) = mistakes([http, *given])
+        assert "-insecure" in mistake.hint
+    load([http, *SAFE])
+    load([http, *SAFE[:2], ("http-client-ca", "/ca")])
+    load([http, ("insecure", "true")])
+
+
+def test_a_certificate_without_its_key_is_a_mistake() -> None:
+    (mistake,) = mistakes([("http", ":80"), ("http-cert", "/c")])
+    assert "belong together" in mistake.message

@@ -151,6 +151,11 @@ class Backlog:
         known = [moment - now for moment in moments if moment is not None]
         return max(min(known), 0.0) if known else None
 
+    def is_startable(self) -> bool:
+        """Whether something waits that nothing holds back."""
+        held = self.paused or self.breaker.is_open
+        return not held and len(self._schedule) > 0 and self._schedule.has_ready()
+
     def find_waiting(self, intent_id: str) -> Unfinished | None:
         """The waiting intent of an id."""
         return next((i for i in self._schedule.waiting() if i.intent_id == intent_id), None)

@@ -107,6 +107,8 @@ class Conductor:
         self.is_ready = False
         self.gave_up = False
         """With `once`: nothing could run for too long; intents are kept."""
+        self.housekeeping = parts.housekeeping
+        self.notices = parts.notices
         self._parts = parts
         self._policies = policies
         self._stop = asyncio.Event()

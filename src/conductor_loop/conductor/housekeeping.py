@@ -45,6 +45,9 @@ class Housekeeping:
         self._time = SureTime(clock.now(), clock.steady())
         self._policy = policy
         self._scrubber = scrubber
+        self.beats = 0
+        """How many batches were looked at."""
+        self.is_tidying = False
 
     async def run(self) -> None:
         """One round at once, then one per interval, for ever."""
@@ -65,9 +68,12 @@ class Housekeeping:
 
     async def tidy(self) -> int:
         """One round; returns how many intents were forgotten."""
-        done = FINAL - UNSUCCESSFUL
-        removed = await self._forget_older(self._policy.succeeded, done)
-        return removed + await self._forget_older(self._policy.unsuccessful, UNSUCCESSFUL)
+        self.is_tidying = True
+        try:
+            removed = await self._forget_older(self._policy.succeeded, FINAL - UNSUCCESSFUL)
+            return removed + await self._forget_older(self._policy.unsuccessful, UNSUCCESSFUL)
+        finally:
+            self.is_tidying = False
 
     async def _forget_older(self, age: timedelta, states: Collection[State]) -> int:
         if not age:
@@ -76,6 +82,7 @@ class Housekeeping:
         while True:
             due = self._catalog.final_before(cutoff, states, _BATCH)
             removed = await self._remove(due) if due else []
+            self.beats += 1
             total += len(removed)
             # What could not be removed now stays, and is tried in the next round.
             if len(due) < _BATCH or not removed:

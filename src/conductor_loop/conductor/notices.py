@@ -24,6 +24,8 @@ class NoticeBoard:
         self._journal = journal
         self._waiting: deque[Noticed] = deque()
         self._lost = 0
+        self.beats = 0
+        """How often what was reported went into the journal."""
         self._told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -36,6 +38,11 @@ class NoticeBoard:
         self._waiting.append(Noticed(code, severity_of(code), _plain(subject), told, _plain(by)))
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody listens any more
             self._loop.call_soon_threadsafe(self._told.set)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something waits to be journalled."""
+        return bool(self._waiting or self._lost)
 
     async def run(self) -> None:
         """Journal what is reported, for ever."""
@@ -52,6 +59,7 @@ class NoticeBoard:
             noticed.append(Noticed("notices_lost", severity_of("notices_lost"), str(lost)))
         if noticed:
             await self._journal.record([Record(None, event) for event in noticed])
+            self.beats += 1
 
     async def close(self) -> None:
         """Say that the daemon stops in order, as its last word."""

@@ -62,6 +62,8 @@ class Work:
         self._clock = clock
         self._policy = policy
         self._jitter = jitter
+        self.beats = 0
+        """How many attempts were started or settled."""
         self._publishing = 0
         self._outcomes: list[tuple[Unfinished, Lease, Outcome]] = []
         self._settle_bell = Bell()
@@ -139,6 +141,7 @@ class Work:
                 break
             starts.append(replace(item, runs=item.runs + 1))
         self._publishing += len(starts)
+        self.beats += len(starts)
         return starts
 
     def _places(self, starts: list[Unfinished]) -> int:
@@ -217,6 +220,7 @@ class Work:
             self._has_to_recall = False
             await self._publisher.recall()
         await self._journal.record(records)
+        self.beats += len(batch)
         settled = {r.intent_id: r.event for r in records if r.intent_id}
         for item, _, _ in batch:
             self._release(item, settled[item.intent_id])

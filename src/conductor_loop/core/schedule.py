@@ -189,6 +189,10 @@ class Schedule:
         waiting = [target for target, lane in self._lanes.items() if lane.waiting]
         return bool(waiting) and all(target in self._paused for target in waiting)
 
+    def has_ready(self) -> bool:
+        """Whether a target seems to be ready to run; the next `take` clears up what only seems."""
+        return bool(self._tickets)
+
     def waiting(self, target: Target | None = None) -> Iterator[Unfinished]:
         """Everything that waits, in order within each target."""
         lanes: Iterable[_Lane] = self._lanes.values()

@@ -32,6 +32,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
     ),
     "control_refused": (Severity.HIGH, "a user who may not steer the daemon tried to"),
     "key_rotated": (Severity.MEDIUM, "an operator had the daemon sign with a new key"),
+    "http_ended": (Severity.MEDIUM, "the process that serves HTTP ended and was started again"),
     "notices_lost": (Severity.HIGH, "more was noticed at once than could be kept"),
 }
 """Every code: its severity, and a sentence for an operator."""

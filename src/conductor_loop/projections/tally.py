@@ -19,7 +19,7 @@ from conductor_loop.core.events import (
 from conductor_loop.core.records import Entry
 from conductor_loop.core.states import UNSUCCESSFUL, State
 
-_ENDS: dict[type[Event], State] = {
+ENDS: dict[type[Event], State] = {
     Published: State.PUBLISHED,
     Failed: State.FAILED,
     TimedOut: State.TIMED_OUT,
@@ -28,6 +28,7 @@ _ENDS: dict[type[Event], State] = {
     Duplicated: State.DUPLICATE,
     Skipped: State.SKIPPED,
 }
+"""The final state that each final event leads to."""
 
 
 class Tally:
@@ -41,7 +42,7 @@ class Tally:
     def hear(self, entry: Entry) -> None:
         """See `ports.Listener`."""
         self.admitted += isinstance(entry.event, Admitted)
-        state = _ENDS.get(type(entry.event))
+        state = ENDS.get(type(entry.event))
         if state is None:
             return
         self.ended[state] += 1

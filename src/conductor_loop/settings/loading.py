@@ -65,6 +65,7 @@ def load_settings(
 
     settings = _composed(values, environ)
     mistakes.extend(_overlaps(settings))
+    mistakes.extend(_exposures(settings))
     if mistakes:
         raise SettingsMistaken(mistakes)
     return settings
@@ -170,6 +171,28 @@ def _overlaps(settings: Settings) -> Iterator[UsageError]:
                 f"{flag} is inside the state folder, {settings.state_dir}",
                 hint=f"give {flag} or -state-dir another folder",
             )
+
+
+def _exposures(settings: Settings) -> Iterator[UsageError]:
+    """What would serve strangers, or could not serve at all."""
+    if settings.http is None:
+        return
+    if (settings.http_cert is None) != (settings.http_key is None):
+        yield UsageError(
+            "-http-cert and -http-key belong together", hint="give both, or neither of them"
+        )
+    if settings.http_client_ca is not None and settings.http_cert is None:
+        yield UsageError(
+            "-http-client-ca needs TLS", hint="give -http-cert and -http-key, or leave it out"
+        )
+    if settings.http.is_loopback or settings.insecure:
+        return
+    knows_whom = settings.http_token_file is not None or settings.http_client_ca is not None
+    if settings.http_cert is None or not knows_whom:
+        yield UsageError(
+            f"-http {settings.http} would serve other machines without TLS or without a token",
+            hint="give -http-cert, -http-key and -http-token-file, or -insecure to have it so",
+        )
 
 
 def _warnings(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:

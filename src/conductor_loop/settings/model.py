@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from conductor_loop.core.addresses import Address
 from conductor_loop.core.intent import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from conductor_loop.core.packages import Mode
 from conductor_loop.core.rates import Rate
@@ -91,6 +92,7 @@ _FOLDERS, _PORCH, _RUNNING, _INTAKE = "folders", "porch", "running", "intake"
 _ATTEMPTS, _ORDER, _KEEPING, _LOGS = "attempts", "waiting", "housekeeping", "logs"
 _STORED, _BACKUP, _AUDITED = "encryption", "backup", "audit log"
 _TRUST = "trust"
+_HTTP = "http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,6 +436,78 @@ class Settings:
         _LOGS,
         "where the log goes; opened anew when it was rotated",
         shown_default="stderr",
+    )
+    http: Address | None = _setting(
+        readers.unless(_OFF, readers.address()),
+        "off",
+        _HTTP,
+        "serve probes, metrics and the live page here; elsewhere than on this machine only with "
+        "TLS and a token or client certificates",
+    )
+    http_token_file: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _HTTP,
+        "file with the token that -http asks for, one a line; read anew when it changes",
+        shown_default="none",
+    )
+    http_cert: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _HTTP,
+        "certificate chain (PEM) of -http, which then speaks TLS 1.3; read anew when it changes",
+        shown_default="none",
+    )
+    http_key: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _HTTP,
+        "private key (PEM) of that certificate",
+        shown_default="none",
+    )
+    http_client_ca: Path | None = _setting(
+        readers.unless(("",), readers.file()),
+        "",
+        _HTTP,
+        "certificates (PEM) that must have signed a client's own",
+        shown_default="none",
+    )
+    http_hosts: tuple[str, ...] = _setting(
+        readers.hosts(),
+        "",
+        _HTTP,
+        "names under which -http may be asked, besides addresses and localhost",
+        shown_default="the host of -http",
+    )
+    http_rate: Rate | None = _setting(
+        readers.unless(_OFF, readers.rate()),
+        "100/m",
+        _HTTP,
+        "requests of one client in a time; probes do not count",
+    )
+    insecure: bool = _setting(
+        readers.switch(),
+        "false",
+        _HTTP,
+        "let -http serve other machines without TLS or without asking who they are",
+    )
+    kubernetes: bool = _setting(
+        readers.switch(),
+        "false",
+        _HTTP,
+        "serve the probes, and on another port metrics too, to everybody; they name no intent",
+    )
+    probe_port: int = _setting(
+        readers.number(0, 65535), "8080", _HTTP, "port of the probes with -kubernetes"
+    )
+    metrics_port: int = _setting(
+        readers.number(0, 65535), "9090", _HTTP, "port of metrics and probes with -kubernetes"
+    )
+    disk_floor: int = _setting(
+        readers.size(0, MOST_MEMORY),
+        "64MiB",
+        _HTTP,
+        "not ready when a disk has less room than this; 0 = never",
     )
     warnings: tuple[str, ...] = ()
     """What the operator should know about how these settings came to be."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+from conductor_loop.core.addresses import Address, parse_address
 from conductor_loop.core.contract import is_label
 from conductor_loop.core.durations import format_duration, parse_duration
 from conductor_loop.core.rates import Rate
@@ -230,6 +231,33 @@ def rate() -> Reader[Rate]:
         return Rate(int(match[1]), seconds[match[2] or "s"])
 
     return Reader("N/s|m|h", read, lambda r: f"{r.count}/{units[r.seconds]}", in_toml=(int, str))
+
+
+def address() -> Reader[Address]:
+    """Where to listen; without a host on this machine alone."""
+
+    def read(given: str) -> Address:
+        try:
+            return parse_address(given)
+        except ValueError as error:
+            raise Unreadable(str(error), "write e.g. :8443, 127.0.0.1:8443 or [::1]:8443") from None
+
+    return Reader("ADDR", read)
+
+
+def hosts() -> Reader[tuple[str, ...]]:
+    """Host names, separated by commas."""
+
+    def read(given: str) -> tuple[str, ...]:
+        parts = tuple(part.strip().lower() for part in given.split(",") if part.strip())
+        for part in parts:
+            if re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", part) is None:
+                raise Unreadable(
+                    f"{part!r} is not a host name", "write names alone, e.g. conductor.example.org"
+                )
+        return tuple(dict.fromkeys(parts))
+
+    return Reader("HOST,HOST", read, ",".join, in_toml=(list,))
 
 
 def unless(words: tuple[str, ...], reader: Reader[T]) -> Reader[T | None]:

@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from conductor_loop import __version__
@@ -30,18 +31,25 @@ from conductor_loop.conductor.notices import NoticeBoard
 from conductor_loop.core.faults import ConductorError, NoRoom
 from conductor_loop.core.original_state import FILE_NAME as ORIGINAL_STATE
 from conductor_loop.core.security_events import AUDIT
+from conductor_loop.operations.vitals import Daemon, Observer
 from conductor_loop.ports import Listener
 from conductor_loop.projections.audit.log import AuditLog, AuditPolicy
 from conductor_loop.projections.audit.start import open_audit
 from conductor_loop.projections.filing import Filing
 from conductor_loop.projections.journal_log import JournalLog
+from conductor_loop.projections.meters import Meters
 from conductor_loop.projections.tally import Tally
 from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.spare_folders import SpareFolders
-from conductor_loop.wiring.lifecycle import keeping_informed, stop_on_signals, telling
+from conductor_loop.wiring.lifecycle import (
+    keeping_informed,
+    serving_http,
+    stop_on_signals,
+    telling,
+)
 from conductor_loop.wiring.original import import_original
 from conductor_loop.wiring.publishers import publisher, require_porch
 from conductor_loop.wiring.readiness import checks
@@ -78,17 +86,21 @@ def run(settings: Settings, listeners: Sequence[Listener] = ()) -> Report:
 
 
 async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
-    clock, rules, tally = SystemClock(), intake_rules(settings), Tally()
+    clock, rules, tally, meters = SystemClock(), intake_rules(settings), Tally(), Meters()
+    observer, boards = Observer(settings, meters.counts), list[NoticeBoard]()
     require_porch(settings)
     async with contextlib.AsyncExitStack() as open_things:
         layout = open_things.enter_context(layout_of(settings))
         for note in layout.notes:
             _log.warning(note)
         lock = open_things.enter_context(hold_lock(layout, clock.now()))
+        # Before anything that may take long: a probe must be answered meanwhile.
+        await open_things.enter_async_context(serving_http(settings, observer, boards))
         publishing = await open_things.enter_async_context(publisher(settings, layout, clock))
         journal = open_journal(Path(layout.state_path), clock, sealing(settings))
         open_things.push_async_callback(journal.close)
         notices = NoticeBoard(journal)
+        boards.append(notices)
         _report_start(notices, settings)
         await import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(settings, layout, clock)
@@ -110,7 +122,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
                     Filing(layout, spares),
                     _verdicts(settings, layout, journal, keys, notices, audit),
                 ),
-                listeners=(JournalLog(), tally, *listeners),
+                listeners=(JournalLog(), tally, meters, *listeners),
                 new_id=new_id(clock),
                 read=reader(rules),
                 jitter=random.random,  # spreads retries; nothing secret hangs on it
@@ -121,16 +133,18 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
             ),
             policies(settings, rules),
         )
+        checking = partial(checks, conductor, source, journal)
+        observer.attend(Daemon(conductor, source, journal, layout, checking))
         control = Control(
             conductor.steering,
-            lambda: checks(conductor, source, journal),
+            observer.checks,
             lambda by: _rotate(keys, clock, notices, by),
         )
         manager = open_things.enter_context(telling(service_manager(os.environ, os.getpid())))
         stop_on_signals(conductor, manager)
         async with (
             serve_control(Path(layout.state_path), control.obey, notices),
-            keeping_informed(manager, conductor),
+            keeping_informed(manager, conductor, observer.stuck),
         ):
             # What exists now lives as long as the process: the collector need not look again.
             gc.freeze()

@@ -8,11 +8,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from conductor_loop.adapters.systemd.notify import ServiceManager
 from conductor_loop.conductor.daemon import Conductor
+from conductor_loop.operations.vitals import Observer
+from conductor_loop.ports import Notices
+from conductor_loop.settings import Settings
 
 _log = logging.getLogger("conductor_loop")
 
@@ -30,14 +33,14 @@ def telling(manager: ServiceManager | None) -> Iterator[ServiceManager | None]:
 
 @asynccontextmanager
 async def keeping_informed(
-    manager: ServiceManager | None, conductor: Conductor
+    manager: ServiceManager | None, conductor: Conductor, stuck: Callable[[], str]
 ) -> AsyncIterator[None]:
     """Keep the watchdog fed meanwhile, if there is one."""
     if manager is None:
         yield
         return
     informing = asyncio.create_task(
-        manager.keep_informed(lambda: conductor.is_ready, lambda: ""), name="systemd"
+        manager.keep_informed(lambda: conductor.is_ready, stuck), name="systemd"
     )
     try:
         yield
@@ -72,3 +75,17 @@ def _hang_up(stop: Callable[[signal.Signals], None]) -> None:
         stop(signal.SIGHUP)
     else:
         _log.info("SIGHUP: a rotated log is noticed without it, settings are read at start")
+
+
+@asynccontextmanager
+async def serving_http(
+    settings: Settings, observer: Observer, boards: Sequence[Notices]
+) -> AsyncIterator[None]:
+    """Serve HTTP if that is asked for; `boards` holds the notice board once there is one."""
+    if settings.http is None and not settings.kubernetes:
+        yield
+        return
+    from conductor_loop.operations.http import serve_http
+
+    async with serve_http(settings, observer.look, lambda: boards[0] if boards else None):
+        yield

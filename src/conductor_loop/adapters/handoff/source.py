@@ -89,11 +89,14 @@ class FolderSource:
         self._refused: dict[bytes, Ignored] = {}
         self._resume_at = 0.0
         self.blocked_by = None
+        self.looks = 0
+        """How often the folder was looked at."""
 
     async def take(self, room: int) -> Sequence[Arrival]:
         """See `ports.Source`. Raises DurabilityLost."""
         while not self._arrivals:
             await self._watch.find()
+            self.looks += 1
             if self._watch.is_served and self._clock.steady() >= self._resume_at:
                 self._watch.troubles.clear("claim")
                 self._claim(room)

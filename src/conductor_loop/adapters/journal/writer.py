@@ -84,6 +84,8 @@ class SqliteJournal:
         self._last_seq = self._committed_seq = reader.last_seq()
         self._recent = Recent()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.asked = self.done = 0
+        """How many writes were asked for, and how many of them are committed."""
         self._failed: ConductorError | None = None
         self._lacks_room = False
         self._abandoned = threading.Event()
@@ -111,6 +113,11 @@ class SqliteJournal:
     def lacks_room(self) -> bool:
         """See `ports.Journal`."""
         return self._lacks_room
+
+    @property
+    def committed_seq(self) -> int:
+        """The highest seq that is committed."""
+        return self._committed_seq
 
     def abandon(self) -> None:
         """See `ports.Journal`."""
@@ -245,6 +252,7 @@ class SqliteJournal:
             raise self._failed
         request = _Request(statements, self._loop.create_future(), self._last_seq, entries)
         self._requests.put(request)
+        self.asked += 1
         # A cancelled caller must not leave the in-memory state ahead of a commit that never runs:
         # the request is on its way whatever happens to the caller.
         await asyncio.shield(request.done)
@@ -316,6 +324,7 @@ class SqliteJournal:
         if failure is not None:
             self._fail(batch, failure)
             return
+        self.done += len(batch)
         for request in batch:
             request.done.set_result(None)
             self._recent.committed(request.entries)

@@ -1,0 +1,122 @@
+"""From settings to a process that answers HTTP, for as long as a daemon runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from conductor_loop import __version__
+from conductor_loop.adapters.http_process import HttpProcess, listen
+from conductor_loop.adapters.journal.database import FILE_NAME
+from conductor_loop.adapters.journal.kek_file import own_kek_file
+from conductor_loop.adapters.sandbox import landlock
+from conductor_loop.adapters.sandbox.confinement import Confinement, Rule
+from conductor_loop.adapters.sandbox.rules import system_rules
+from conductor_loop.core.addresses import Address
+from conductor_loop.core.vitals import Listening, Role, Serving, Vitals
+from conductor_loop.ports import Notices
+from conductor_loop.settings import Settings
+
+_log = logging.getLogger("conductor_loop.http")
+
+
+@asynccontextmanager
+async def serve_http(
+    settings: Settings, look: Callable[[], Vitals], notices: Callable[[], Notices | None]
+) -> AsyncIterator[None]:
+    """Serve what the settings ask for while the block runs. Raises CannotStart.
+
+    The sockets are opened here, once, so that a port is known and kept whatever happens to the
+    process. `notices` gives the notice board once there is one.
+    """
+    with contextlib.ExitStack() as sockets:
+        listening = list(_listening(settings, sockets))
+        process = HttpProcess(_serving(settings, listening), look, notices)
+        running = asyncio.create_task(process.run(), name="http")
+        try:
+            yield
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+def _listening(settings: Settings, sockets: contextlib.ExitStack) -> Iterator[Listening]:
+    is_plain = settings.http_cert is None
+    for role, address in _addresses(settings):
+        opened = sockets.enter_context(contextlib.closing(listen(address)))
+        plain = is_plain or role is not Role.PAGE
+        port = opened.getsockname()[1]
+        scheme = "http" if plain else "https"
+        _log.info("%s on %s://%s", role.value, scheme, Address(address.host, port))
+        yield Listening(opened.fileno(), role, plain)
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[Role, Address]]:
+    if settings.http is not None:
+        yield Role.PAGE, settings.http
+    if settings.kubernetes:
+        everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104  the kubelet
+        yield Role.PROBES, Address(everywhere, settings.probe_port)
+        yield Role.METRICS, Address(everywhere, settings.metrics_port)
+
+
+def _serving(settings: Settings, listening: Sequence[Listening]) -> Serving:
+    rate = settings.http_rate
+    state, secrets = settings.state_dir.absolute(), list(_secret_folders(settings))
+    kek = settings.kek_file.absolute() if settings.kek_file else own_kek_file(state)
+    journal = [("see", os.fsencode(f"{state / FILE_NAME}{end}")) for end in ("", "-wal", "-shm")]
+    return Serving(
+        listening=tuple(listening),
+        version=__version__,
+        handoff=str(settings.handoff.absolute()),
+        out=str(settings.out.absolute()),
+        state_dir=str(state),
+        kek_file=str(settings.kek_file.absolute()) if settings.kek_file else "",
+        token_file=_text(settings.http_token_file),
+        certificate=_text(settings.http_cert),
+        key=_text(settings.http_key),
+        client_ca=_text(settings.http_client_ca),
+        hosts=_hosts(settings),
+        rate_count=rate.count if rate else 0,
+        rate_seconds=rate.seconds if rate else 0,
+        confinement=_confined(
+            settings, [*secrets, ("see", os.fsencode(state)), ("see", os.fsencode(kek))]
+        ),
+        sealed_off=_confined(settings, [*secrets, *journal]),
+    )
+
+
+def _hosts(settings: Settings) -> tuple[str, ...]:
+    own = (settings.http.host.lower(),) if settings.http else ()
+    return tuple(dict.fromkeys((*own, *settings.http_hosts)))
+
+
+def _secret_folders(settings: Settings) -> Iterator[Rule]:
+    """A mounted Secret is renewed by swapping a link beside its files, so the folder is open."""
+    files = (
+        settings.http_token_file,
+        settings.http_cert,
+        settings.http_key,
+        settings.http_client_ca,
+    )
+    for file in files:
+        if file is not None:
+            yield "see", os.fsencode(file.absolute().parent)
+
+
+def _confined(settings: Settings, rules: Sequence[Rule]) -> tuple[str, ...]:
+    """Words that let it read what it must, and neither write nor connect anywhere."""
+    if not settings.security_enabled or not landlock.abi():
+        return tuple(Confinement().words())
+    return tuple(Confinement([*system_rules(), *rules], tcp=False).words())
+
+
+def _text(path: Path | None) -> str:
+    return str(path.absolute()) if path else ""

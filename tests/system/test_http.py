@@ -1,0 +1,235 @@
+"""Probes and metrics as somebody on the network meets them: the real daemon, real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.system.daemon import Daemon, Site, intent, wait_until
+
+SEED_METRICS = {
+    "conductor_files_processed_total": "counter",
+    "conductor_files_failed_total": "counter",
+    "conductor_processing_duration_seconds": "histogram",
+    "conductor_active_workers": "gauge",
+    "conductor_queue_size": "gauge",
+}
+"""Names and types of the original's README, Health Monitoring."""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, object]:
+        return dict(json.loads(self.body))
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One listening socket of a daemon."""
+
+    daemon: Daemon
+    port: int
+
+    def get(self, path: str, **headers: str) -> Answer:
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        with contextlib.closing(link):
+            link.request("GET", path, headers=headers)
+            answer = link.getresponse()
+            lowered = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, lowered, answer.read())
+
+    def metric(self, sample: str) -> float:
+        """The value of a sample, as it is written before its value."""
+        text = self.get("/metrics").body.decode()
+        found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+        assert found is not None, f"no {sample} in {text}"
+        return float(found[1])
+
+
+def port_of(daemon: Daemon, role: str) -> int:
+    """The port that the log names for a role."""
+    found: list[str] = []
+
+    def is_told() -> bool:
+        told = [re.fullmatch(rf"{role} on https?://.*:(\d+)", m) for m in daemon.messages()]
+        found[:] = [match[1] for match in told if match]
+        return bool(found)
+
+    wait_until(is_told, f"the log names the port of {role}")
+    return int(found[0])
+
+
+@contextlib.contextmanager
+def serving(site: Site, *flags: str) -> Iterator[Server]:
+    """A daemon with `-http` on a free port, ready."""
+    with site.daemon("-http", "127.0.0.1:0", "-http-rate", "0", *flags) as daemon:
+        server = Server(daemon, port_of(daemon, "page"))
+        wait_until(lambda: server.get("/readyz").status == 200, "it says that it is ready")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that several tests only look at, with one intent that went well."""
+    site = Site(tmp_path_factory.mktemp("shared"))
+    with serving(site) as server:
+        site.hand_over_all({"intent-a.json": intent()})
+        site.wait_for_final(1)
+        yield server
+
+
+def http_process(daemon: Daemon) -> int:
+    """The process that answers for a daemon."""
+    found: list[int] = []
+
+    def is_there() -> bool:
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError, IndexError):
+                status = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+                words = Path(f"/proc/{name}/cmdline").read_bytes()
+                if int(status[1]) == daemon.pid and b"web.program" in words and status[0] != "Z":
+                    found[:] = [int(name)]
+        return bool(found)
+
+    wait_until(is_there, "the process that serves HTTP runs")
+    return found[0]
+
+
+def test_nothing_listens_unless_it_is_asked_for(site: Site) -> None:
+    with site.daemon() as daemon:
+        children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+        assert not any(
+            b"web.program" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children
+        )
+
+
+def test_probes_answer_and_name_each_check(shared: Server) -> None:
+    ready = shared.get("/readyz").json()
+
+    assert shared.get("/healthz").json() == {"status": "ok"}
+    assert shared.get("/livez").json()["status"] == "live"
+    assert ready["status"] == "ready"
+    checks = ready["checks"]
+    assert isinstance(checks, list)
+    assert {"handoff", "not-paused", "porch", "room", "folders", "disk-floor"} <= {
+        check["name"] for check in checks
+    }
+
+
+def test_a_paused_daemon_is_live_and_not_ready(site: Site) -> None:
+    with serving(site) as server:
+        site.pause()
+        wait_until(lambda: server.get("/readyz").status == 503, "it is not ready")
+        checks = server.get("/readyz").json()["checks"]
+        assert isinstance(checks, list)
+        assert [check for check in checks if not check["ok"]] == [
+            {
+                "name": "not-paused",
+                "ok": False,
+                "why": "an operator paused it; to go on: conductor-loop resume",
+            }
+        ]
+        assert server.get("/livez").status == 200
+        site.resume()
+        wait_until(lambda: server.get("/readyz").status == 200, "it is ready again")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_not_writable_makes_it_not_ready_without_naming_a_path(
+    site: Site,
+) -> None:
+    with serving(site) as server:
+        (site.handoff / "failed").chmod(0o500)
+        try:
+            wait_until(lambda: server.get("/readyz").status == 503, "it is not ready")
+            body = server.get("/readyz").body
+            assert b"a folder is not writable" in body
+            assert os.fsencode(site.top) not in body
+        finally:
+            (site.handoff / "failed").chmod(0o755)
+
+
+def test_a_disk_below_its_floor_makes_it_not_ready(site: Site) -> None:
+    floor = ("-disk-floor", "1024GiB")
+    with site.daemon("-http", "127.0.0.1:0", *floor) as daemon:
+        server = Server(daemon, port_of(daemon, "page"))
+        wait_until(lambda: b'"disk-floor","ok":false' in server.get("/readyz").body, "it is low")
+        assert server.get("/readyz").status == 503
+
+
+def test_metrics_have_the_five_names_and_types_of_the_original(shared: Server) -> None:
+    text = shared.get("/metrics").body.decode()
+    for name, kind in SEED_METRICS.items():
+        assert f"\n# TYPE {name} {kind}\n" in "\n" + text
+
+
+def test_metrics_count_what_succeeded_and_what_failed(site: Site) -> None:
+    with serving(site) as server:
+        site.hand_over_all({"intent-a.json": intent(), "intent-b.json": b"{}"})
+        site.wait_for_final(2)
+        wait_until(lambda: server.metric("conductor_files_failed_total") == 1, "it is counted")
+        assert server.metric("conductor_files_processed_total") == 1
+        assert server.metric('conductor_outcomes_total{status="rejected"}') == 1
+        assert server.metric("conductor_processing_duration_seconds_count") == 2
+        assert server.metric('conductor_alerts_total{code="daemon_started"}') == 1
+
+
+def test_the_queue_counts_complete_files_that_are_not_claimed_yet(site: Site) -> None:
+    with serving(site, "-intake-rate", "1/h", "-intake-burst", "1") as server:
+        site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(5)})
+        wait_until(lambda: server.metric("conductor_queue_size") == 4, "four wait")
+        assert server.metric("conductor_oldest_intent_age_seconds") > 0
+        assert site.counts().total() == 1
+
+
+@pytest.mark.needs("promtool")
+def test_promtool_finds_nothing_to_say_about_the_metrics(shared: Server) -> None:
+    page = shared.get("/metrics").body
+    checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_what_serves_http_is_replaced_when_it_dies_and_keeps_its_port(site: Site) -> None:
+    with serving(site) as server:
+        first = http_process(server.daemon)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: http_process(server.daemon) != first, "there is another one")
+        wait_until(lambda: server.get("/readyz").status == 200, "it answers again")
+        wait_until(
+            lambda: server.metric('conductor_alerts_total{code="http_ended"}') == 1, "it is told"
+        )
+
+
+def test_what_serves_http_ends_with_a_daemon_that_is_killed(site: Site) -> None:
+    with serving(site) as server:
+        pid = http_process(server.daemon)
+        server.daemon.kill()
+        wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists(), "it has ended")
+
+
+def test_a_port_that_is_taken_stops_the_start_with_a_hint(site: Site) -> None:
+    with serving(site) as server:
+        address = f"127.0.0.1:{server.port}"
+        done = site.command("-handoff", "other", "-porch", "builtin", "-http", address)
+    assert done.returncode == 1
+    assert "cannot listen on 127.0.0.1" in done.stderr
+    assert "hint" in done.stderr
