@@ -195,7 +195,9 @@ def test_metrics_count_what_succeeded_and_what_failed(site: Site) -> None:
 
 def test_the_queue_counts_complete_files_that_are_not_claimed_yet(site: Site) -> None:
     with serving(site, "-intake-rate", "1/h", "-intake-burst", "1") as server:
-        site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(5)})
+        site.hand_over_all({"intent-0.json": intent()})
+        site.wait_for_final(1)
+        site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(1, 5)})
         wait_until(lambda: server.metric("conductor_queue_size") == 4, "four wait")
         assert server.metric("conductor_oldest_intent_age_seconds") > 0
         assert site.counts().total() == 1

@@ -110,3 +110,11 @@ def test_the_oldest_ctime_is_known_wherever_its_name_waits() -> None:
     assert waiting.oldest_ctime_ns() == 20
     waiting.set_aside(Candidate(b"c", ctime_ns=10), due=1.0)
     assert waiting.oldest_ctime_ns() == 10
+
+
+def test_a_name_that_was_listed_and_heard_of_counts_once() -> None:
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
+    waiting.relist([sort_key(1, b"a"), sort_key(2, b"b")])
+    waiting.hear([(b"b", True), (b"c", False)])
+    waiting.set_aside(Candidate(b"c", ctime_ns=3), due=9.0)
+    assert (waiting.distinct(), len(waiting)) == (3, 5)

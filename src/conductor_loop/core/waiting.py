@@ -20,6 +20,8 @@ _LATEST_STAMP = (1 << (8 * _STAMP_BYTES)) - 1
 MOST_UNSETTLED = 4_096
 # What events may name while older work drains; beyond it a scan finds them again.
 MOST_HEARD = 16_384
+# More names than this are not compared with those heard of: it would take milliseconds.
+_MOST_COMPARED = 20_000
 
 
 def sort_key(ctime_ns: int, name: bytes) -> bytes:
@@ -70,6 +72,16 @@ class Waiting:
     def __len__(self) -> int:
         from_scans = len(self._listed) + len(self._later)
         return from_scans + len(self._heard) + len(self._unsettled) + len(self.owners)
+
+    def distinct(self) -> int:
+        """How many names wait; beyond 20,000 some may count twice, MOST_HEARD at most."""
+        elsewhere = self._heard.keys() | self._unsettled.keys()
+        scanned = len(self._listed) + len(self._later)
+        if scanned <= _MOST_COMPARED:
+            elsewhere |= {name_of(key) for key in (*self._listed, *self._later)}
+            scanned = 0
+        queued = sum(name not in self.owners for name in elsewhere)
+        return scanned + queued + len(self.owners)
 
     def relist(self, keys: list[bytes]) -> None:
         """Take over what a scan found. The list is sorted in place and is ours from then on."""

@@ -93,7 +93,7 @@ class Observer:
             ),
             workers=self._settings.worker_count(),
             waiting=len(backlog) - len(running),
-            in_folder=folder.waiting,
+            in_folder=daemon.source.unclaimed(),
             ignored=folder.ignored,
             oldest_at=_oldest(conductor, folder),
             is_paused=backlog.paused,

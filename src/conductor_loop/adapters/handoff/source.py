@@ -145,6 +145,10 @@ class FolderSource:
             hears_events=self._watch.hears_events,
         )
 
+    def unclaimed(self) -> int:
+        """How many files wait that the journal does not know."""
+        return self._waiting.distinct() + len(self._claimed) + len(self._arrivals)
+
     def _claim(self, room: int) -> None:
         """Claim what is complete, until there is no room, no candidate, or the world objects."""
         for _ in range(_LOOKS_AT_ONE_GO):
