@@ -90,6 +90,21 @@ def test_a_flood_of_one_owner_waits_and_others_go_on(site: Site) -> None:
     assert site.counts() == Counter({State.PUBLISHED: 53})
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand over in another's name")
+@pytest.mark.parametrize("flags", [(), ("-period", "50ms")])
+def test_nobody_is_held_up_by_a_flood_that_used_the_name_before(
+    site: Site, flags: tuple[str, ...]
+) -> None:
+    site.hand_over_all(many(20, "flood"))
+    for name in waiting_names(site):
+        os.chown(site.handoff / name, FOREIGNER, FOREIGNER)
+    with site.daemon("-owner-rate", "1/h", *HOURLY, *flags) as daemon:
+        wait_until(lambda: told(daemon, "-owner-rate") == 1, "the flood is held")
+        os.unlink(site.handoff / "intent-flood-019.json")
+        site.hand_over("intent-flood-019.json", intent("victim"))
+        assert site.verdict("intent-flood-019.json")["target"] == "oran-sim/victim"
+
+
 def test_a_flood_in_one_namespace_waits_and_others_go_on(site: Site) -> None:
     with site.daemon("-namespace-rate", "1/h", *HOURLY) as daemon:
         site.hand_over_all(many(20, "flood", namespace="loud"))

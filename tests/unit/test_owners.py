@@ -31,8 +31,8 @@ def test_nobody_queues_before_the_burst_is_used_up() -> None:
 def test_each_owner_has_a_turn_a_second_in_the_order_of_joining() -> None:
     queues = crowded()
     for name in (b"1", b"2", b"3"):
-        queues.join(ANN, name, moved_in=False)
-    queues.join(BOB, b"b", moved_in=True)
+        queues.join(ANN, name, ctime_ns=1, moved_in=False)
+    queues.join(BOB, b"b", ctime_ns=1, moved_in=True)
     assert queues.next(NOW + 0.9) is None
     assert queues.next_turn() == NOW + 1
     first_two = [queues.next(NOW + 1), None]
@@ -41,35 +41,63 @@ def test_each_owner_has_a_turn_a_second_in_the_order_of_joining() -> None:
     assert first_two == [(b"1", False, ANN), (b"b", True, BOB)]
     assert queues.next(NOW + 1) is None
     assert queues.next(NOW + 2) == (b"2", False, ANN)
-    queues.join(ANN, b"3", moved_in=True)
+    queues.join(ANN, b"3", ctime_ns=1, moved_in=True)
     assert dict(queues.sizes()) == {ANN: 1}
     assert len(queues) == 1
 
 
 def test_a_turn_that_nothing_came_of_is_the_next_ones() -> None:
     queues = crowded()
-    queues.join(ANN, b"gone", moved_in=False)
-    queues.join(ANN, b"there", moved_in=False)
+    queues.join(ANN, b"gone", ctime_ns=1, moved_in=False)
+    queues.join(ANN, b"there", ctime_ns=1, moved_in=False)
     assert queues.next(NOW + 1) == (b"gone", False, ANN)
     assert queues.next(NOW + 1) == (b"there", False, ANN)
 
 
 def test_whoever_comes_while_others_of_the_owner_queue_goes_behind_them() -> None:
     queues = crowded()
-    queues.join(ANN, b"first", moved_in=False)
+    queues.join(ANN, b"first", ctime_ns=1, moved_in=False)
     assert queues.must_wait(ANN, NOW + 60)
 
 
 def test_a_name_keeps_its_place_whatever_events_and_scans_tell_of_it() -> None:
     queues = crowded()
     waiting = Waiting(queues)
-    waiting.hear([(b"a", False)])
-    queues.join(ANN, b"a", moved_in=False)
-    waiting.hear([(b"a", True)])
+    queues.join(ANN, b"a", ctime_ns=1, moved_in=False)
     waiting.relist([sort_key(1, b"a"), sort_key(2, b"b")])
     assert waiting.next(NOW) == Candidate(b"b")
+    assert waiting.next(NOW) is None
+    waiting.hear([(b"a", True)])
+    assert waiting.next(NOW) == Candidate(b"a", arrived_by_rename=True)
+    queues.join(ANN, b"a", ctime_ns=1, moved_in=True)
     assert waiting.next(NOW) is None
     assert len(waiting) == 1
     assert waiting.next_due() == NOW + 1
     assert waiting.next(NOW + 1) == Candidate(b"a", arrived_by_rename=True, turn_of=ANN)
     assert waiting.next_due() is None
+
+
+def test_a_file_that_took_a_queued_name_is_looked_at_and_not_held_for_its_predecessor() -> None:
+    queues = crowded()
+    waiting = Waiting(queues)
+    for name in (b"a", b"b"):
+        queues.join(ANN, name, ctime_ns=1, moved_in=False)
+    waiting.relist([sort_key(9, b"a"), sort_key(1, b"b")])
+    assert waiting.next(NOW) == Candidate(b"a")
+    queues.leave(b"a")
+    assert queues.next(NOW + 1) == (b"b", False, ANN)
+    assert queues.next(NOW + 1) is None
+    assert queues.next_turn() is None
+
+
+def test_a_name_that_changes_its_owner_queues_once_and_behind_the_new_ones() -> None:
+    queues = crowded()
+    queues.join(BOB, b"b", ctime_ns=1, moved_in=False)
+    queues.join(ANN, b"a", ctime_ns=1, moved_in=False)
+    queues.join(BOB, b"a", ctime_ns=2, moved_in=True)
+    assert len(queues) == 2
+    assert queues.next(NOW + 1) == (b"b", False, BOB)
+    queues.count(BOB, NOW + 1)
+    assert queues.next(NOW + 1) is None
+    assert queues.next(NOW + 2) == (b"a", True, BOB)
+    assert len(queues) == 0

@@ -118,8 +118,9 @@ class Waiting:
             return Candidate(name, arrived_by_rename=moved_in, turn_of=owner)
         self._bring_back(now)
         while self._listed:
-            name = name_of(self._listed.pop())
-            if name not in self._unsettled and name not in self.owners:
+            key = self._listed.pop()
+            name = name_of(key)
+            if name not in self._unsettled and not self.owners.holds(name, ctime_of(key)):
                 return Candidate(name)
         return self._next_heard()
 
@@ -154,12 +155,9 @@ class Waiting:
             self.relist(self._later)
 
     def _next_heard(self) -> Candidate | None:
-        while self._heard:
-            name, moved_in = self._heard.popitem(last=False)
-            if name in self.owners:
-                self.owners.hear(name, moved_in=moved_in)
-                continue
-            if moved_in:
-                self._unsettled.pop(name, None)
-            return Candidate(name, arrived_by_rename=moved_in)
-        return None
+        if not self._heard:
+            return None
+        name, moved_in = self._heard.popitem(last=False)
+        if moved_in:
+            self._unsettled.pop(name, None)
+        return Candidate(name, arrived_by_rename=moved_in)

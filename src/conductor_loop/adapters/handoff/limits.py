@@ -44,13 +44,15 @@ class IntakeLimits:
             self._waiting.set_aside(candidate, queues.ready_at(owner))
             return True
         if not queues.must_wait(owner, now):
+            queues.leave(candidate.name)
             return False
         if self._floods.begins(owner, now):
             _log.warning(
                 "more files of %s than -owner-rate allows: the rest waits in the folder",
                 user_name(owner),
             )
-        queues.join(owner, candidate.name, moved_in=sighting.arrived_by_rename)
+        moved_in = sighting.arrived_by_rename
+        queues.join(owner, candidate.name, ctime_ns=sighting.ctime_ns, moved_in=moved_in)
         return True
 
     def count(self, owner: int, now: float) -> None:
