@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from conductor_loop.adapters.keys.formats import jwk, private_pem
+from conductor_loop.core.events import Noticed
 from conductor_loop.core.verdict import encode_verdict, signed_verdict
 from tests.signing import STRANGER
 from tests.system.daemon import Site, intent
@@ -124,6 +125,15 @@ def test_row_10_a_whole_verdict_copied_over_another_ones_name_is_refused(site: S
     assert codes(site) == ["verdict_misplaced"]
 
 
+def test_row_23_an_earlier_verdict_put_back_over_the_newest_one_is_refused(site: Site) -> None:
+    earlier = site.verdict_path(NAME).read_bytes()
+    site.hand_over(NAME, intent("amf", replicas=2))
+    site.once()
+    assert codes(site) == []
+    site.verdict_path(NAME).write_bytes(earlier)
+    assert codes(site) == ["verdict_outdated"]
+
+
 def test_row_10_a_verdict_that_a_stranger_forged_and_signed_is_refused(site: Site) -> None:
     document = site.verdict(NAME)
     del document["signature"]
@@ -219,6 +229,9 @@ def test_row_27_after_the_loss_of_a_key_verify_says_that_nobody_vouches_for_the_
     (site.state / "keys" / "signing.pem").unlink()
     done = site.once()
     assert "is missing: made a new one" in done.stderr
+    with site.journal() as reader:
+        noticed = [entry.event for entry in reader.after(0, 1000)]
+    assert "key_lost" in [event.code for event in noticed if isinstance(event, Noticed)]
     done = site.command("verify", "--all")
     assert done.returncode == 0
     assert f"note: {kid(site)} took over" in done.stdout
@@ -264,6 +277,10 @@ def test_a_rotation_under_a_running_daemon_holds_from_the_next_verdict_on(site: 
         assert signers[f"{NAME}.status"] == before
         assert signers["intent-later.json.status"] == reply["kid"] != before
     assert codes(site) == []
+    with site.journal() as reader:
+        noticed = [entry.event for entry in reader.after(0, 1000)]
+    (event,) = (e for e in noticed if isinstance(e, Noticed) and e.code == "key_rotated")
+    assert (event.subject, event.details["previous"]) == (reply["kid"], before)
 
 
 def test_a_given_key_signs_and_cannot_be_rotated_here(site: Site, tmp_path: Path) -> None:

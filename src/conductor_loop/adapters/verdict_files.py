@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 
@@ -28,8 +29,25 @@ _PLACES = {
     "timeout": (Place.FAILED_ID, Place.FAILED),
 }
 
-PlaceOf = Callable[[str], str | None]
-"""Where the journal says that the file of an intent is (`core.places`); None when it says not."""
+
+class Known(Protocol):
+    """What the journal says, if there is one beside the verdicts."""
+
+    def place_of(self, intent_id: str) -> str | None:
+        """Where the file of an intent is (`core.places`); None when that is not known."""
+
+    def successor(self, name: bytes, intent_id: str) -> str | None:
+        """The next intent of this name, once every view tells of it; None when there is none."""
+
+
+class NothingKnown:
+    """`Known` without a journal: verdicts that were copied from elsewhere."""
+
+    def place_of(self, intent_id: str) -> None:
+        """See `Known`."""
+
+    def successor(self, name: bytes, intent_id: str) -> None:
+        """See `Known`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +99,20 @@ def named_records(handoff: bytes) -> dict[str, tuple[str, int | None]]:
     return found
 
 
-def check_file(path: bytes, keys: Verifier, place_of: PlaceOf) -> Checked:
+def check_file(path: bytes, keys: Verifier, known: Known) -> Checked:
     """Check one status file; where it stands in a handoff folder, also what is around it."""
     data = _read(path, _LONGEST_VERDICT)
     if isinstance(data, Fault):
         return Checked(path, Proof(faults=(data,)))
     proof = prove(data, keys)
-    if not proof.faults:
-        faults = (*_name_faults(path, proof), *_intent_faults(path, proof, place_of))
-        proof = replace(proof, faults=faults)
-    return Checked(path, proof)
+    if proof.faults:
+        return Checked(path, proof)
+    stale = _stale(path, proof, known)
+    if stale is not None and _read(path, _LONGEST_VERDICT) != data:
+        return check_file(path, keys, known)  # the daemon has just written the newer one
+    around = (*_name_faults(path, proof), *_intent_faults(path, proof, known.place_of))
+    faults = around if stale is None else (stale, *around)
+    return Checked(path, replace(proof, faults=faults))
 
 
 def _read(path: bytes, longest: int) -> bytes | Fault:
@@ -114,7 +136,23 @@ def _name_faults(path: bytes, proof: Proof) -> Iterator[Fault]:
         )
 
 
-def _intent_faults(path: bytes, proof: Proof, place_of: PlaceOf) -> Iterator[Fault]:
+def _stale(path: bytes, proof: Proof, known: Known) -> Fault | None:
+    """An earlier verdict of a name under that name; its place would be status/history/."""
+    if os.path.basename(os.path.dirname(os.path.abspath(path))) != _STATUS:
+        return None
+    newer = known.successor(proof.intent_name, proof.text("intent_id"))
+    if newer is None:
+        return None
+    return Fault(
+        "verdict_outdated",
+        f"a newer intent of this name, {newer}, came since",
+        "an earlier verdict was put back over the newest one",
+    )
+
+
+def _intent_faults(
+    path: bytes, proof: Proof, place_of: Callable[[str], str | None]
+) -> Iterator[Fault]:
     handoff, digest = _handoff_of(path), proof.text("intent_sha256")
     # A retry has no file of its own; what was set aside unread has no digest.
     if handoff is None or not digest or proof.text("retry_of"):

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conductor_loop.adapters.keys.public import (
     CHAIN,
@@ -18,12 +19,21 @@ from conductor_loop.adapters.keys.public import (
     read_keys_file,
     trust_successors,
 )
-from conductor_loop.adapters.verdict_files import Checked, PlaceOf, check_file, status_files
+from conductor_loop.adapters.verdict_files import (
+    Checked,
+    Known,
+    NothingKnown,
+    check_file,
+    status_files,
+)
 from conductor_loop.cli.checking import fault_fields, print_faults
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.custody import Custody
 from conductor_loop.core.faults import CannotStart, Fault, UsageError
 from conductor_loop.settings import Settings
+
+if TYPE_CHECKING:
+    from conductor_loop.adapters.journal.reader import JournalReader
 
 NAME = "verify"
 HELP = (
@@ -55,8 +65,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise UsageError("name status files, or --all", hint="conductor-loop verify --help")
     keys, custody, faults = trusted_keys(args.keys, settings)
     paths = status_files(os.fsencode(settings.handoff)) if args.all else _named(args.files)
-    place_of = _journal_places(settings)
-    checked = [check_file(path, keys, place_of) for path in paths]
+    known = _known(settings)
+    checked = [check_file(path, keys, known) for path in paths]
     if args.json:
         print_json(_report(checked, faults))
     else:
@@ -87,19 +97,31 @@ def trusted_keys(
     return keys, chain, faults
 
 
-def _journal_places(settings: Settings) -> PlaceOf:
+class _Journal:
+    """`adapters.verdict_files.Known`."""
+
+    def __init__(self, reader: JournalReader) -> None:
+        self._reader = reader
+
+    def place_of(self, intent_id: str) -> str | None:
+        """See `Known`."""
+        summary = self._reader.summary(intent_id)
+        return None if summary is None else summary.filed
+
+    def successor(self, name: bytes, intent_id: str) -> str | None:
+        """See `Known`."""
+        newer = self._reader.successor(name, intent_id)
+        are_views_in_line = self._reader.position() == self._reader.last_seq()
+        return newer if are_views_in_line else None
+
+
+def _known(settings: Settings) -> Known:
     from conductor_loop.adapters.journal.reader import open_reader
 
     try:
-        reader = open_reader(settings.state_dir, settings.kek_file)
+        return _Journal(open_reader(settings.state_dir, settings.kek_file))
     except CannotStart:  # the verdicts may have been copied from elsewhere
-        return lambda _: None
-
-    def place_of(intent_id: str) -> str | None:
-        summary = reader.summary(intent_id)
-        return None if summary is None else summary.filed
-
-    return place_of
+        return NothingKnown()
 
 
 def _report(checked: Sequence[Checked], faults: Sequence[Fault]) -> dict[str, object]:

@@ -30,6 +30,12 @@ KINDS: dict[str, tuple[Severity, str]] = {
         Severity.HIGH,
         "something that is no verdict of ours stood where a verdict belongs; it was moved aside",
     ),
+    "key_made": (Severity.INFO, "the first signing key was made"),
+    "key_given": (Severity.MEDIUM, "another key of -key-file signs from now on"),
+    "key_lost": (
+        Severity.HIGH,
+        "the signing key was missing; a new one was made, for which no earlier one vouches",
+    ),
     "control_refused": (Severity.HIGH, "a user who may not steer the daemon tried to"),
     "key_rotated": (Severity.MEDIUM, "an operator had the daemon sign with a new key"),
     "http_ended": (Severity.MEDIUM, "the process that serves HTTP ended and was started again"),

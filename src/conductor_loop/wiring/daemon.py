@@ -103,7 +103,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         boards.append(notices)
         _report_start(notices, settings)
         await import_original(settings.handoff / ORIGINAL_STATE, journal)
-        keys = _keys(settings, layout, clock)
+        keys = _keys(settings, layout, clock, notices)
         audit = open_things.enter_context(_audit(settings, layout, journal, keys, clock))
         hints = open_things.enter_context(contextlib.closing(open_hints()))
         spares = SpareFolders(layout.claimed)
@@ -138,7 +138,7 @@ async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
         control = Control(
             conductor.steering,
             observer.checks,
-            lambda by: _rotate(keys, clock, notices, by),
+            lambda by: _rotated(keys, clock, notices, by),
         )
         manager = open_things.enter_context(telling(service_manager(os.environ, os.getpid())))
         stop_on_signals(conductor, manager)
@@ -167,15 +167,22 @@ def _report_start(notices: NoticeBoard, settings: Settings) -> None:
             notices.report("switched_off", name, by=user_name(os.geteuid()))
 
 
-def _rotate(keys: Keys, clock: SystemClock, notices: NoticeBoard, by: str) -> str:
-    kid = keys.rotate(clock.now(), by)
-    notices.report("key_rotated", kid, by=by)
-    return kid
+_KEY_NEWS = {"first": "key_made", "given": "key_given", "replaced": "key_lost"}
 
 
-def _keys(settings: Settings, layout: Layout, clock: SystemClock) -> Keys:
+def _keys(settings: Settings, layout: Layout, clock: SystemClock, notices: NoticeBoard) -> Keys:
     by = user_name(os.geteuid())
-    return open_keys(Path(layout.state_path), clock.now(), by, given=settings.key_file)
+    keys = open_keys(Path(layout.state_path), clock.now(), by, given=settings.key_file)
+    news = keys.recorded
+    if news is not None:
+        notices.report(_KEY_NEWS[news.reason], news.kid, by=by, previous=news.previous)
+    return keys
+
+
+def _rotated(keys: Keys, clock: SystemClock, notices: NoticeBoard, by: str) -> str:
+    previous, kid = keys.kid, keys.rotate(clock.now(), by)
+    notices.report("key_rotated", kid, by=by, previous=previous)
+    return kid
 
 
 def _audit(

@@ -41,7 +41,7 @@ def sandbox_section(settings: Settings, state: Path) -> SandboxSection:
         limits=settings.child_limits(),
         read=settings.child_read,
         write=settings.child_write,
-        closed=(settings.handoff, state),
+        closed=(settings.handoff, state, *filter(None, (settings.key_file, settings.kek_file))),
     )
 
 

@@ -59,9 +59,13 @@ class _Private:
 class Keys:
     """`ports.Signer` and `core.jws.Verifier`: signs with the newest key, knows every earlier."""
 
-    def __init__(self, folder: Path, private: _Private, *, is_given: bool) -> None:
+    def __init__(
+        self, folder: Path, private: _Private, *, is_given: bool, recorded: Custody | None
+    ) -> None:
         self._folder = folder
         self._is_given = is_given
+        self.recorded = recorded
+        """What the chain of custody got when the key was opened, if that was anything."""
         self._use(private)
 
     @property
@@ -141,7 +145,9 @@ def open_keys(state_dir: Path, now: datetime, by: str, *, given: Path | None = N
             reason = "replaced" if chain else "first"
             _install(folder, path, private, _Change(reason, now, by))
             _tell_made(private.kid, chain)
-    return Keys(path, private, is_given=given is not None)
+    grown = read_chain(state_dir)
+    recorded = grown[-1] if len(grown) > len(chain) else None
+    return Keys(path, private, is_given=given is not None, recorded=recorded)
 
 
 def rotate_own_key(state_dir: Path, now: datetime, by: str) -> str:
