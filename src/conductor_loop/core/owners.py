@@ -29,6 +29,9 @@ class OwnerQueues:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._places
+
     def holds(self, name: bytes, ctime_ns: int) -> bool:
         """Whether this very file queues; one that took its name may be somebody else's."""
         place = self._places.get(name)
