@@ -208,3 +208,14 @@ def test_without_a_log_the_command_says_what_to_do(tmp_path: Path) -> None:
     done = Site(tmp_path).command("audit", "show")
     assert done.returncode == 1
     assert "there is no audit log" in done.stderr
+
+
+def test_a_journal_made_anew_is_a_gap_with_that_reason(site: Site) -> None:
+    for path in site.state.glob("journal.db*"):
+        path.unlink()
+    assert site.command("state", "rebuild").returncode == 0
+    site.hand_over("intent-c.json", intent("upf", 3))
+    site.once(*site.flags)
+    status, report = _verify(site, "--complete")
+    assert (status, report["faults"]) == (0, [])
+    assert any("restored" in note for note in report["notes"])

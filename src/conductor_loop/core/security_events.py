@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+RESTORED = "journal_restored"
+"""The code of a journal that was put back from a backup, or made anew from verdicts."""
 AUDIT = "audit"
 """The subject of `switched_off` when it is the audit log."""
 
@@ -37,6 +39,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "the signing key was missing; a new one was made, for which no earlier one vouches",
     ),
     "control_refused": (Severity.HIGH, "a user who may not steer the daemon tried to"),
+    RESTORED: (Severity.HIGH, "an operator put the journal back, or had it made anew"),
     "key_rotated": (Severity.MEDIUM, "an operator had the daemon sign with a new key"),
     "http_ended": (Severity.MEDIUM, "the process that serves HTTP ended and was started again"),
     "notices_lost": (Severity.HIGH, "more was noticed at once than could be kept"),

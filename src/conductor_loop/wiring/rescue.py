@@ -27,13 +27,18 @@ from conductor_loop.adapters.journal.kek_file import own_kek_file
 from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.public import keys_of, read_chain
+from conductor_loop.adapters.users import user_name
 from conductor_loop.adapters.verdict_files import status_files
+from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import CannotStart, Fault
 from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.intent import Intent, Target
 from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.proof import prove
 from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile, told_by
+from conductor_loop.core.records import Record
+from conductor_loop.core.security_events import RESTORED, severity_of
+from conductor_loop.core.wording import timestamp
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.wiring.sections import layout_of, reader, sealing
@@ -229,11 +234,21 @@ async def _reconcile(
             await journal.park(entry, f"the journal was put back by {by}")
     # Numbers that were given out once stand in the audit log: they are not given to others.
     await journal.skip_to(_newest_audited(Path(layout.state_path)))
+    # The audit log takes this for the reason of what it will never be told.
+    await journal.record([Record(None, _restored(by, manifest))])
     for first in range(0, len(plan.records), _AT_ONCE):
         await journal.record(plan.records[first : first + _AT_ONCE])
     filed = [(each, _place(layout, verdicts[each])) for each in (*plan.settled, *plan.adopted)]
     await journal.advance(catalog.last_seq(), filed=filed)
     return plan
+
+
+def _restored(how: str, manifest: Manifest | None) -> Noticed:
+    details = {"how": how}
+    if manifest is not None:
+        details |= {"last_seq": str(manifest.last_seq), "made_at": timestamp(manifest.made_at)}
+    by = user_name(os.geteuid())
+    return Noticed(RESTORED, severity_of(RESTORED), "journal", details, by)
 
 
 def _newest_audited(state: Path) -> int:

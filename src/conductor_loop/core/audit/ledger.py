@@ -51,12 +51,12 @@ class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The last entry that is told before."""
     open: tuple[str, ...]
     reason: str
-    """`begun`, `switched_off`, `journal_replaced`, or `unexplained`."""
+    """`begun`, `switched_off`, `restored`, `journal_replaced`, or `unexplained`."""
     to: int
     """The last entry that is not told; for a replaced journal, where that one stands."""
 
 
-INNOCENT = frozenset({"begun", "switched_off"})
+INNOCENT = frozenset({"begun", "switched_off", "restored"})
 """Why a log may leave entries out without anybody having touched it."""
 
 

@@ -243,7 +243,8 @@ class _Walk:
             verified.faults.append(self._at(line, record.seq, code, broken.message + twice))
         if record.action in FINALS:
             final = Final(record.seq, self._ledger.journal_seq, record.action)
-            verified.finals.setdefault(intent_id, final)
+            if broken is None:  # after a gap it may end once more, and its verdict is the newer
+                verified.finals[intent_id] = final
         if record.action == REMOVED:
             verified.removed.update(_texts(record.details.get("intents")))
         if record.action == PRUNED and isinstance(last := record.details.get("last_seq"), int):

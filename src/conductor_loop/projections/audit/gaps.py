@@ -8,7 +8,7 @@ from typing import Protocol
 from conductor_loop.core.audit.records import CLAIMS, FINALS, record_of
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.records import Entry, Unfinished
-from conductor_loop.core.security_events import AUDIT
+from conductor_loop.core.security_events import AUDIT, RESTORED
 
 _AT_ONCE = 1000
 
@@ -38,21 +38,24 @@ class Open(Protocol):
 
 
 def gap_reason(told: int, position: int, feed: Entries) -> str:
-    """`switched_off` when the journal itself says so, else `unexplained`."""
+    """`switched_off` or `restored` when the journal itself says so, else `unexplained`."""
     while told < position and (entries := feed.after(told, _AT_ONCE)):
         for entry in entries:
-            if entry.seq <= position and _switches_off(entry):
-                return "switched_off"
+            reason = _reason_in(entry) if entry.seq <= position else ""
+            if reason:
+                return reason
         told = entries[-1].seq
     return "unexplained"
 
 
-def _switches_off(entry: Entry) -> bool:
+def _reason_in(entry: Entry) -> str:
     match entry.event:
-        case Noticed(code="switched_off", subject=subject):
-            return subject == AUDIT
+        case Noticed(code="switched_off", subject=subject) if subject == AUDIT:
+            return "switched_off"
+        case Noticed(code=code) if code == RESTORED:
+            return "restored"
         case _:
-            return False
+            return ""
 
 
 def open_after(position: int, feed: Entries, catalog: Open) -> list[str]:
