@@ -27,7 +27,7 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.crash
 @pytest.mark.needs("strace")
 @pytest.mark.parametrize("fault", SAMPLES)
-def test_nothing_is_lost_or_doubled_when_a_system_call_fails_or_never_happens(
+def test_row_38_nothing_is_lost_or_doubled_when_a_system_call_fails_or_never_happens(
     story: Story, fault: str
 ) -> None:
     adopt_orphans()

@@ -16,7 +16,7 @@ KILLS = 6
 
 @pytest.mark.crash
 @pytest.mark.parametrize("publisher", With)
-def test_everything_in_the_producers_ledger_is_published_once_however_often_the_daemon_is_killed(
+def test_row_38_all_that_a_producer_noted_is_published_once_however_often_the_daemon_is_killed(
     tmp_path: Path, publisher: With
 ) -> None:
     adopt_orphans()

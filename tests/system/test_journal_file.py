@@ -8,9 +8,10 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,7 @@ import pytest
 
 from conductor_loop.adapters.journal import database, open_journal, open_reader
 from conductor_loop.adapters.journal.database import FILE_NAME, SCHEMA_VERSION
+from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
 from conductor_loop.core.events import Admitted, Published, Run, Started
 from conductor_loop.core.faults import CannotStart, DurabilityLost
 from conductor_loop.core.intent import Target
@@ -353,4 +355,48 @@ async def test_a_value_that_no_column_can_hold_is_told_and_not_waited_for(tmp_pa
     with pytest.raises(DurabilityLost, match="surrogates"):
         await journal.advance(1, filed=[(number_id(1), "\udcff")])
 
+    await journal.close()
+
+
+# What goes wrong beside a commit.
+
+
+@in_a_loop
+async def test_an_anchor_that_cannot_be_written_lags_behind_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await journal_with(tmp_path)
+    anchor = tmp_path / (FILE_NAME + ANCHOR_SUFFIX)
+    anchor.unlink()
+    try:
+        os.mknod(anchor, stat.S_IFCHR | 0o600, os.makedev(1, 7))  # another /dev/full
+        os.close(os.open(anchor, os.O_RDWR))
+    except PermissionError:
+        pytest.skip("only root may make a device, and not everywhere")
+    await journal_with(tmp_path, admission(1), admission(2))
+    anchor.unlink()
+    journal = open_journal(tmp_path, FakeClock())
+    assert journal.reader.counts() == {State.WAITING: 2}
+    await journal.close()
+    assert [r.getMessage() for r in caplog.records if "anchor cannot" in r.getMessage()] == [
+        "the journal's anchor cannot be written: No space left on device"
+    ]
+
+
+class ClockThatFailsTheJournal(FakeClock):
+    """A surprise on the journal's own thread."""
+
+    def now(self) -> datetime:
+        if threading.current_thread().name == "journal":
+            raise RuntimeError("made up")
+        return super().now()
+
+
+@in_a_loop
+async def test_a_surprise_on_the_journals_thread_lets_nobody_wait_for_ever(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, ClockThatFailsTheJournal())
+    with pytest.raises(DurabilityLost, match="made up"):
+        await journal.record([admission(1)])
+    with pytest.raises(DurabilityLost, match="made up"):
+        await journal.record([admission(2)])
     await journal.close()

@@ -7,6 +7,7 @@ that was forgotten in order could come back for another; a keyed sum over all in
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import struct
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from conductor_loop.adapters.journal.rows import Change
 from conductor_loop.adapters.journal.sealing import Vault
 from conductor_loop.core.faults import CannotStart, JournalDamaged
 
+_log = logging.getLogger("conductor_loop.journal")
 ANCHOR_SUFFIX = ".anchor"
 _PLACE, _ANCHOR_PLACE = b"ledger.count", b"anchor"
 _READ = "SELECT count FROM ledger"
@@ -68,6 +70,7 @@ class Ledger:
         self._vault = vault
         self._count = count
         self._anchor = anchor
+        self._is_behind = False
 
     def write(self, connection: apsw.Connection, change: Change) -> Count:
         """Put the new count into the caller's transaction; `settle` it once that is committed."""
@@ -91,7 +94,15 @@ class Ledger:
     def settle(self, count: Count) -> None:
         """The transaction is on disk: so is the count."""
         self._count = count
-        self._anchor.write(self._vault, count.commits)
+        try:
+            self._anchor.write(self._vault, count.commits)
+        except OSError as error:
+            # It lags behind, as after a power cut; the next commit tries again.
+            if not self._is_behind:
+                _log.warning("the journal's anchor cannot be written: %s", error.strerror)
+            self._is_behind = True
+        else:
+            self._is_behind = False
 
 
 def keyed_digest(vault: Vault, seq: int) -> int:

@@ -262,7 +262,7 @@ class SqliteJournal:
     def _serve(self) -> None:
         while (first := self._requests.get()) is not None:
             batch, ended = self._gather(first)
-            failure = self._commit_batch(batch)
+            failure = self._commit_or_tell(batch)
             self._call_loop(batch, failure)
             if ended or failure is not None:
                 return
@@ -278,6 +278,17 @@ class SqliteJournal:
                 return batch, True
             batch.append(request)
 
+    def _commit_or_tell(self, batch: list[_Request]) -> ConductorError | None:
+        try:
+            return self._commit_batch(batch)
+        except Exception as error:  # noqa: BLE001 - logged, and told to every caller
+            # The one place for surprises of this thread: callers must not wait for ever.
+            _log.exception("the journal's thread failed unexpectedly")
+            return DurabilityLost(
+                f"the journal's thread failed unexpectedly: {error}",
+                hint="start again: what was committed is safe; the log has the trace, report it",
+            )
+
     def _commit_batch(self, batch: list[_Request]) -> ConductorError | None:
         while True:
             try:
@@ -287,7 +298,6 @@ class SqliteJournal:
                     for request in batch:
                         request.statements.execute(self._connection, change)
                     count = self._custody.count(self._connection, change)
-                self._custody.settle(count)
             except JournalDamaged as error:
                 return error
             except (apsw.Error, *_SURPRISES) as error:
@@ -299,6 +309,8 @@ class SqliteJournal:
                 if not self._await_room():
                     return NoRoom("the journal could not be written: no room on the disk")
             else:
+                # Never inside the try: what is committed must not be written again.
+                self._custody.settle(count)
                 self._lacks_room = False
                 return None
 
