@@ -24,6 +24,7 @@ from conductor_loop.adapters.porch.orphans import token_prefix
 from conductor_loop.adapters.porch.publisher import (
     PorchPublisher,
     PorchSection,
+    end_leftovers,
     open_porch,
     resolve_porch,
 )
@@ -72,6 +73,7 @@ class Bench:
     async def open(self) -> AsyncIterator[PorchPublisher]:
         state = os.open(self.section.state, os.O_RDONLY)
         try:
+            end_leftovers(state)
             async with open_porch(self.section, state, SystemClock()) as publisher:
                 async with asyncio.timeout(PATIENCE):
                     yield publisher

@@ -106,3 +106,32 @@ def test_a_porch_that_cannot_be_started_is_the_environment() -> None:
 
     assert (failure.kind, failure.code) == (FailureKind.ENVIRONMENT, "porch_cannot_start")
     assert "/opt/porch: Permission denied" in failure.message
+
+
+LIMITS = {
+    "sh: 1: Cannot fork": "child.processes",
+    "bash: fork: retry: Resource temporarily unavailable": "child.processes",
+    "runtime: failed to create new OS thread (have 9 already; errno=11)": "child.processes",
+    "open x: too many open files": "child.files",
+    "OSError: [Errno 27] File too large": "child.file-size",
+    "runtime: out of memory: cannot allocate 4194304-byte block": "child.memory",
+    "MemoryError": "child.memory",
+}
+
+
+@pytest.mark.parametrize("said", LIMITS)
+def test_row_33_a_limit_that_porch_complains_of_is_no_fault_of_the_intent(said: str) -> None:
+    failure = failure_of(ended(2, stderr=said))
+
+    assert failure is not None
+    assert (failure.kind, failure.code) == (FailureKind.TEMPORARY, "porch_limit")
+    assert LIMITS[said] in failure.hint
+
+
+@pytest.mark.parametrize(("number", "setting"), [(24, "child.cpu"), (25, "child.file-size")])
+def test_row_33_a_signal_that_means_a_limit_names_it(number: int, setting: str) -> None:
+    failure = failure_of(ended(None, number))
+
+    assert failure is not None
+    assert (failure.kind, failure.code) == (FailureKind.CRASHED, "porch_limit")
+    assert setting in failure.hint

@@ -83,6 +83,7 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("child.processes", "0", "0", 0),
     ("sandbox", "landlock", '"landlock"', SandboxChoice.LANDLOCK),
     ("sandbox-net", "none", '"none"', NetworkChoice.NONE),
+    ("run-as", "nephio:nephio", '"nephio:nephio"', "nephio:nephio"),
     ("chroot-enabled", "true", "true", True),
     ("security-enabled", "false", "false", False),
     ("http", "[::1]:8443", '"[::1]:8443"', Address("::1", 8443)),

@@ -62,7 +62,7 @@ def check_porch(porch: str) -> Finding:
 def check_folder(subject: str, path: Path) -> Finding:
     """Whether a folder is there, or could be made, and this user may work in it."""
     if path.is_dir():
-        if os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        if os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             return Finding(subject, Grade.OK, str(path))
         return Finding(
             subject,
@@ -73,7 +73,7 @@ def check_folder(subject: str, path: Path) -> Finding:
     if path.exists() or path.is_symlink():
         return Finding(subject, Grade.BAD, f"{path} is no folder", "move away what stands there")
     parent = next(p for p in path.absolute().parents if p.exists())
-    if os.access(parent, os.W_OK | os.X_OK):
+    if os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
         return Finding(subject, Grade.OK, f"{path} will be made at start")
     return Finding(
         subject,
@@ -158,7 +158,7 @@ def check_clock(handoff: Path) -> Finding:
     """Whether this machine's clock is sane, and the file system's agrees with it."""
     if time.time() < _EARLIEST_CLOCK:
         return Finding("clock", Grade.BAD, "it is behind by years", "set it, e.g. with chrony")
-    if not handoff.is_dir() or not os.access(handoff, os.W_OK | os.X_OK):
+    if not handoff.is_dir() or not os.access(handoff, os.W_OK | os.X_OK, effective_ids=True):
         return Finding("clock", Grade.OK, "sane; not compared with the file system's")
     with _canary(handoff) as path:
         skew = os.stat(path).st_ctime - time.time()

@@ -103,6 +103,32 @@ _OVERTAKEN = _Meaning(
     "somebody else changed the object at the same time",
     "it is tried again by itself",
 )
+# What the C library, shells, Go and Python say when the system refuses them something, in lower
+# case; and the setting that bounds it.
+_LIMITS = (
+    ("child.files", ("too many open files",)),
+    ("child.file-size", ("file too large", "file size limit exceeded")),
+    (
+        "child.processes",
+        (
+            "cannot fork",
+            "fork: retry",
+            "fork: resource temporarily unavailable",
+            "failed to create new os thread",
+            "can't start new thread",
+            "[errno 11] resource temporarily unavailable",
+        ),
+    ),
+    ("child.memory", ("cannot allocate memory", "memoryerror", "out of memory", "bad_alloc")),
+)
+_LIMIT_SIGNALS = {24: "child.cpu", 25: "child.file-size"}
+_OF_LIMIT = {
+    "child.files": "open files",
+    "child.file-size": "the size of a file",
+    "child.processes": "processes",
+    "child.memory": "memory",
+    "child.cpu": "CPU time",
+}
 # The same numbers on every Linux architecture but MIPS and Alpha (signal(7)).
 _SIGNALS = {
     1: "SIGHUP",
@@ -126,13 +152,18 @@ def failure_of(porch: PorchExit) -> Failure | None:
     """Judge the end of a run; None means that porch did what was asked."""
     if porch.timed_out:
         return _failure(porch, _late(porch.deadline))
+    if porch.signal in _LIMIT_SIGNALS:
+        return _failure(porch, _limited(FailureKind.CRASHED, _LIMIT_SIGNALS[porch.signal]))
+    if porch.signal is None and not porch.code:
+        return None
+    if setting := _limit_named(porch.stderr.lower()):
+        kind = _TEMPORARY if porch.signal is None else FailureKind.CRASHED
+        return _failure(porch, _limited(kind, setting))
     if porch.signal is not None:
         return _failure(porch, _crash(porch.signal))
-    if not porch.code:
-        return None
     if porch.code == 1 and _CONFLICT in porch.stderr + porch.stdout:
         return _failure(porch, _OVERTAKEN)
-    return _failure(porch, _MEANINGS.get(porch.code, _OTHER))
+    return _failure(porch, _MEANINGS.get(porch.code or 0, _OTHER))
 
 
 def not_started(path: str, reason: str) -> Failure:
@@ -152,6 +183,20 @@ def _late(deadline: timedelta) -> _Meaning:
         "porch_timeout",
         f"porch did not end within {format_duration(deadline)} and was stopped",
         "find out what it waits for; -timeout gives it longer",
+    )
+
+
+def _limit_named(stderr: str) -> str:
+    """The setting of the limit that porch complains about, if it does."""
+    return next((name for name, words in _LIMITS if any(w in stderr for w in words)), "")
+
+
+def _limited(kind: FailureKind, setting: str) -> _Meaning:
+    return _Meaning(
+        kind,
+        "porch_limit",
+        f"porch met the limit on {_OF_LIMIT[setting]}",
+        f"if it needs more, raise {setting}; else find out why it takes so much",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conductor_loop.core.faults import UsageError
-from conductor_loop.core.sandbox import SandboxChoice
+from conductor_loop.core.sandbox import NetworkChoice, SandboxChoice
 from conductor_loop.settings.model import OPTIONS, Option, Settings
 from conductor_loop.settings.readers import Unreadable, toml_text
 from conductor_loop.settings.spelling import closest, did_you_mean
@@ -164,6 +164,14 @@ def _overlaps(settings: Settings) -> Iterator[UsageError]:
             f"CONDUCTOR_CHROOT_ENABLED=true demands the jail, -sandbox {settings.sandbox.value} "
             "another",
             hint="leave one of them out; the jail is -sandbox bwrap",
+        )
+    if (
+        settings.sandbox_choice() is SandboxChoice.NONE
+        and settings.sandbox_net is NetworkChoice.NONE
+    ):
+        yield UsageError(
+            "-sandbox-net none needs a sandbox, and that is turned off",
+            hint="leave -sandbox none and CONDUCTOR_SECURITY_ENABLED=false out",
         )
     for flag, folder in (("-out", out), ("-handoff", handoff)):
         if folder == state or folder.startswith(state + os.sep):

@@ -376,7 +376,7 @@ class Settings:
         readers.number(0, 1 << 20),
         "4096",
         _PORCH,
-        "files that one process of porch may have open; 0 = no limit",
+        "open files of one process of porch, 16 + 4 for each worker at least; 0 = no limit",
         name="child.files",
         has_flag=False,
     )
@@ -404,6 +404,13 @@ class Settings:
     )
     sandbox_net: NetworkChoice = _setting(
         readers.choice(NetworkChoice), "host", _PORCH, "network that porch may use"
+    )
+    run_as: str | None = _setting(
+        readers.unless(("",), readers.text("USER[:GROUP]")),
+        "",
+        _RUNNING,
+        "who to become when started as root, which never runs this",
+        shown_default="the handoff folder's owner, else 65532",
     )
     chroot_enabled: bool = _setting(
         readers.switch(),

@@ -42,6 +42,7 @@ from conductor_loop.projections.tally import Tally
 from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.settings import Settings
+from conductor_loop.settings.confinement import confine_daemon, leave_root_behind
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.spare_folders import SpareFolders
 from conductor_loop.wiring.lifecycle import (
@@ -51,7 +52,7 @@ from conductor_loop.wiring.lifecycle import (
     telling,
 )
 from conductor_loop.wiring.original import import_original
-from conductor_loop.wiring.publishers import publisher, require_porch
+from conductor_loop.wiring.publishers import end_leftovers, publisher, require_porch
 from conductor_loop.wiring.readiness import checks
 from conductor_loop.wiring.sections import (
     folder_settings,
@@ -80,20 +81,24 @@ class Report:
 def run(settings: Settings, listeners: Sequence[Listener] = ()) -> Report:
     """Serve until stopped, or with `-once` until all is final. Raises ConductorError."""
     try:
-        return asyncio.run(_serve(settings, listeners))
+        require_porch(settings)
+        return asyncio.run(_serve(settings, listeners, leave_root_behind(settings)))
     except BaseExceptionGroup as group:
         raise _first_cause(group) from group
 
 
-async def _serve(settings: Settings, listeners: Sequence[Listener]) -> Report:
+async def _serve(
+    settings: Settings, listeners: Sequence[Listener], must_be_confined: bool
+) -> Report:
     clock, rules, tally, meters = SystemClock(), intake_rules(settings), Tally(), Meters()
     observer, boards = Observer(settings, meters.counts), list[NoticeBoard]()
-    require_porch(settings)
     async with contextlib.AsyncExitStack() as open_things:
         layout = open_things.enter_context(layout_of(settings))
         for note in layout.notes:
             _log.warning(note)
         lock = open_things.enter_context(hold_lock(layout, clock.now()))
+        end_leftovers(settings, layout)
+        confine_daemon(settings, Path(layout.state_path), must=must_be_confined)
         # Before anything that may take long: a probe must be answered meanwhile.
         await open_things.enter_async_context(serving_http(settings, observer, boards))
         publishing = await open_things.enter_async_context(publisher(settings, layout, clock))

@@ -16,7 +16,8 @@ from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.reading import reread_intent
 from conductor_loop.ports import Publisher
 from conductor_loop.settings import Settings
-from conductor_loop.wiring.sections import modes, sandbox_section
+from conductor_loop.settings.confinement import sandbox_section
+from conductor_loop.wiring.sections import modes
 
 if TYPE_CHECKING:
     from conductor_loop.adapters.porch.publisher import PorchSection
@@ -31,6 +32,14 @@ def require_porch(settings: Settings) -> None:
         from conductor_loop.adapters.porch.publisher import resolve_porch
 
         resolve_porch(settings.porch)
+
+
+def end_leftovers(settings: Settings, layout: Layout) -> None:
+    """End what an earlier daemon left running. Raises CannotStart."""
+    if settings.porch != BUILTIN:
+        from conductor_loop.adapters.porch import publisher as porch
+
+        porch.end_leftovers(layout.state)
 
 
 @asynccontextmanager

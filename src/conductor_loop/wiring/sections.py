@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from conductor_loop import __version__
 from conductor_loop.adapters.clock import SystemClock
@@ -26,23 +25,6 @@ from conductor_loop.core.settlement import RetryPolicy
 from conductor_loop.core.verdict import Service
 from conductor_loop.disk import Modes
 from conductor_loop.settings import Settings
-
-if TYPE_CHECKING:
-    from conductor_loop.adapters.sandbox.choice import SandboxSection
-
-
-def sandbox_section(settings: Settings, state: Path) -> SandboxSection:
-    """What the settings say about porch's confinement."""
-    from conductor_loop.adapters.sandbox.choice import SandboxSection
-
-    return SandboxSection(
-        choice=settings.sandbox_choice(),
-        network=settings.sandbox_net,
-        limits=settings.child_limits(),
-        read=settings.child_read,
-        write=settings.child_write,
-        closed=(settings.handoff, state, *filter(None, (settings.key_file, settings.kek_file))),
-    )
 
 
 def folder_settings(settings: Settings) -> FolderSettings:

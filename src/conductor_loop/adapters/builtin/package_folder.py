@@ -258,7 +258,7 @@ def _make_out(out: str, mode: int) -> None:
         os.makedirs(os.path.dirname(out), exist_ok=True)
         os.mkdir(out)
         os.chmod(out, mode)
-    if not os.access(out, os.W_OK | os.X_OK):
+    if not os.access(out, os.W_OK | os.X_OK, effective_ids=True):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), out)
 
 

@@ -122,7 +122,11 @@ def _why_not(path: bytes) -> str:
         return f"stat {shown(path)}: {(error.strerror or str(error)).lower()}"
     if stat.S_ISDIR(mode):
         return "is a directory"
-    return "" if stat.S_ISREG(mode) and os.access(path, os.X_OK) else "permission denied"
+    return (
+        ""
+        if stat.S_ISREG(mode) and os.access(path, os.X_OK, effective_ids=True)
+        else "permission denied"
+    )
 
 
 def _unusable(name: str, reason: str) -> CannotStart:
@@ -273,18 +277,26 @@ def _no_copy(error: OSError) -> Failure:
     )
 
 
+def end_leftovers(state: int) -> None:
+    """End what an earlier daemon of this state folder left running. Raises CannotStart.
+
+    Before the daemon confines itself: under Landlock one looks into no process of another domain.
+    """
+    end_orphans(token_prefix(state), _ORPHANS_SECONDS)
+
+
 @asynccontextmanager
 async def open_porch(
     section: PorchSection, state: int, clock: Clock
 ) -> AsyncIterator[PorchPublisher]:
-    """Find porch, end what an earlier daemon left running, and start the spawner.
+    """Find porch and start the spawner.
 
-    `state` is the open state folder; the caller holds its lock and has made `section.out`.
+    `state` is the open state folder; the caller holds its lock, has called `end_leftovers` and
+    made `section.out`.
     Raises CannotStart.
     """
     command = resolve_porch(section.porch)
     prefix = token_prefix(state)
-    end_orphans(prefix, _ORPHANS_SECONDS)
     with _folders_named():
         spool = Spool(section.state)
     with spool:

@@ -386,7 +386,7 @@ def _prepare() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    layer = confinement.obey(sys.argv[4:])
+    layer = confinement.obey(sys.argv[4:], int(sys.argv[3]))
     limits = [word for word in sys.argv[4:] if word.startswith("limit:")]
     os.execv(sys.executable, command(sys.argv[1], "serve", sys.argv[3], [layer, *limits]))
 
@@ -405,6 +405,8 @@ def main() -> None:
     """Run as a program: `prepare` first, which leads to `serve`; the socket is descriptor 3."""
     if sys.argv[2] == "prepare":
         _prepare()
+    if sys.argv[4] == confinement.NONE:
+        confinement.pass_no_capability_on()
     os.set_inheritable(CONNECTION, False)  # noqa: FBT003 - it takes no keyword
     spawner = Spawner(int(sys.argv[3]), sys.argv[4], sys.argv[5:])
     try:

@@ -42,11 +42,7 @@ class Layer:
 def choose(section: SandboxSection) -> Layer:
     """Pick the layer. Raises CannotStart when a demanded one cannot be had."""
     if section.choice is SandboxChoice.NONE:
-        if section.network is NetworkChoice.NONE:
-            raise _refused(
-                "-sandbox-net none needs a sandbox", "give -sandbox auto, or no -sandbox"
-            )
-        return Layer(SandboxChoice.NONE, ("porch is not confined: -sandbox none",))
+        return Layer(SandboxChoice.NONE, ("porch is not confined: the sandbox is turned off",))
     if section.choice is SandboxChoice.BWRAP:
         raise _refused("the jail (bwrap) is demanded and not available", "use -sandbox landlock")
     version = landlock.abi()

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 Rule = tuple[str, bytes]
 """A grant as in `landlock.GRANTS`, and an absolute path."""
 
-NONE, NO_TCP, NO_NETWORK = "none", "no-tcp", "no-network"
-_FOR_ALL = {"memory": "RLIMIT_DATA", "file_size": "RLIMIT_FSIZE", "core": "RLIMIT_CORE"}
-# By prlimit on each child: the spawner would meet them itself.
-_FOR_EACH = {"cpu": "RLIMIT_CPU", "open_files": "RLIMIT_NOFILE", "processes": "RLIMIT_NPROC"}
+NONE, NO_TCP = "none", "no-tcp"
+# Inherited, so that a child has them from its first instruction on.
+_FOR_ALL = {
+    "memory": "RLIMIT_DATA",
+    "file_size": "RLIMIT_FSIZE",
+    "core": "RLIMIT_CORE",
+    "open_files": "RLIMIT_NOFILE",
+    "processes": "RLIMIT_NPROC",
+}
+# The spawner itself holds two pipes of each run, and a few more.
+_FILES_PER_WORKER, _FILES_BESIDES = 4, 16
 # Between SIGXCPU, which a program may survive to tidy up, and SIGKILL (setrlimit(2)).
 _CPU_GRACE_SECONDS = 2
 
@@ -68,12 +75,12 @@ def _numbers(limits: Limits | None, taken: int) -> dict[str, int]:
     return {"core": 0, **{name: number for name, number in numbers.items() if number}}
 
 
-def obey(words: Sequence[str]) -> str:
+def obey(words: Sequence[str], workers: int) -> str:
     """Confine this process as `words` say; return the layer reached. Raises OSError."""
     from conductor_loop.adapters.sandbox import landlock
 
     landlock.allow_nothing_new()
-    _limit_all(words)
+    _limit_all(words, workers)
     begin = next((n for n, word in enumerate(words) if word.startswith("landlock")), None)
     if begin is None:
         return NONE
@@ -84,35 +91,52 @@ def obey(words: Sequence[str]) -> str:
     return f"landlock-{version}" if tcp else f"landlock-{version}+{NO_TCP}"
 
 
+def pass_no_capability_on() -> None:
+    """Where nothing bounds it, a capability that this process needed is not for its children."""
+    try:
+        with open("/proc/self/status", "rb") as file:
+            status = file.read()
+    except OSError:  # no Linux, so no capabilities
+        return
+    ambient = status.partition(b"CapAmb:\t")[2].partition(b"\n")[0]
+    if ambient.strip(b"0"):
+        from conductor_loop.adapters.sandbox.capabilities import pass_none_on
+
+        pass_none_on()
+
+
 def limiter(words: Sequence[str]) -> Callable[[int], None]:
-    """Make what limits one child, by its process number, right after its start."""
-    numbers = {name: number for name, number in _limits(words).items() if name in _FOR_EACH}
-    if not numbers:
+    """Make what limits the CPU time of one child, by its process number, right after its start.
+
+    A limit that the spawner had itself would end it one day: its own time never begins anew.
+    """
+    seconds = _limits(words).get("cpu")
+    if not seconds:
         return lambda _: None
     import resource
 
-    pairs = []
-    for name, number in numbers.items():
-        code = getattr(resource, _FOR_EACH[name])
-        most = resource.getrlimit(code)[1]
-        soft = number if most < 0 else min(number, most)
-        hard = soft + _CPU_GRACE_SECONDS if name == "cpu" else soft
-        pairs.append((code, (soft, hard if most < 0 else min(hard, most))))
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    bounds = (seconds, seconds + _CPU_GRACE_SECONDS)
+    if most >= 0:
+        bounds = (min(bounds[0], most), min(bounds[1], most))
 
     def limit(pid: int) -> None:
-        for code, bounds in pairs:
-            try:
-                resource.prlimit(pid, code, bounds)
-            except (ProcessLookupError, PermissionError):  # over already, or no longer ours
-                return
+        try:
+            resource.prlimit(pid, resource.RLIMIT_CPU, bounds)
+        except (ProcessLookupError, PermissionError):  # over already
+            return
 
     return limit
 
 
-def _limit_all(words: Sequence[str]) -> None:
+def _limit_all(words: Sequence[str], workers: int) -> None:
     import resource
 
-    for name, number in _limits(words).items():
+    numbers = _limits(words)
+    if "open_files" in numbers:
+        least = _FILES_PER_WORKER * workers + _FILES_BESIDES
+        numbers["open_files"] = max(numbers["open_files"], least)
+    for name, number in numbers.items():
         if name in _FOR_ALL:
             code = getattr(resource, _FOR_ALL[name])
             most = resource.getrlimit(code)[1]

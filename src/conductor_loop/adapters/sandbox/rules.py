@@ -77,6 +77,23 @@ def system_rules(closed: Sequence[bytes] = ()) -> Iterator[Rule]:
     yield from (("data", path) for path in _DEVICES)
 
 
+def daemon_rules(places: Places, porch: bytes | None, own: Sequence[bytes]) -> Iterator[Rule]:
+    """What the daemon itself may touch: its folders, and all that it hands on to porch.
+
+    A rule holds for the folder that is there now. Handoff and OUT may be replaced under the
+    running daemon, so what they stand in is opened, unless that holds the system's own files too.
+    """
+    yield from system_rules()
+    for folder in (*places.closed, places.out):
+        yield "data", folder
+        parent = os.path.dirname(os.path.realpath(folder))
+        if not _covers(parent, b"/etc") and not _covers(b"/etc", parent):
+            yield "data", parent
+    yield from (("data", path) for path in (*own, *places.work))
+    if porch is not None:
+        yield from child_rules(porch, places)
+
+
 def overlaps(places: Places) -> Iterator[tuple[bytes, bytes]]:
     """What the operator opened although it lies on a way to what is closed: (opened, closed)."""
     for opened in (places.out, *places.read, *places.write):

@@ -1,0 +1,113 @@
+"""What the settings say about who the daemon is, and what it and porch may touch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import conductor_loop
+from conductor_loop.adapters.sandbox import landlock
+from conductor_loop.adapters.sandbox.choice import SandboxSection
+from conductor_loop.adapters.sandbox.privileges import Footing, leave_root
+from conductor_loop.adapters.sandbox.rules import Places, daemon_rules
+from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.sandbox import SandboxChoice
+from conductor_loop.settings.model import OPTIONS, Settings
+
+_log = logging.getLogger("conductor_loop")
+_BUILTIN = "builtin"
+
+
+def sandbox_section(settings: Settings, state: Path) -> SandboxSection:
+    """What is asked for porch."""
+    return SandboxSection(
+        choice=settings.sandbox_choice(),
+        network=settings.sandbox_net,
+        limits=settings.child_limits(),
+        read=settings.child_read,
+        write=settings.child_write,
+        closed=[settings.handoff, state, *(path for path in _keys(settings) if path is not None)],
+    )
+
+
+def leave_root_behind(settings: Settings) -> bool:
+    """Be somebody who is not root; whether that somebody has to be confined. Raises CannotStart."""
+    departure = leave_root(settings.run_as or "", _footing(settings), bool(landlock.abi()))
+    if departure is None:
+        return False
+    kept = ", keeping CAP_DAC_OVERRIDE for its own folders" if departure.overrides else ""
+    _log.info("started as root: goes on as uid %d%s", departure.identity.uid, kept)
+    return departure.overrides
+
+
+def confine_daemon(settings: Settings, state: Path, *, must: bool) -> None:
+    """Close to this process what it has no use for. Raises CannotStart when it `must` and cannot.
+
+    Holds for threads that are started later, so it comes before the first.
+    """
+    choice = settings.sandbox_choice()
+    if not must and choice in (SandboxChoice.NONE, SandboxChoice.BWRAP):
+        return
+    # Its temporary files would else be in a folder that all share.
+    os.environ["SQLITE_TMPDIR"] = str(state)
+    try:
+        version = landlock.confine(_rules(settings, state), tcp=True, scoped=False)
+    except OSError as error:
+        if must:
+            raise CannotStart(
+                f"started as root, and cannot be confined: {error.strerror}",
+                hint="start it as a user that owns its folders",
+                code="never_root",
+            ) from error
+        _log.warning("the daemon is not confined: %s", error.strerror)
+    else:
+        _log.info("the daemon is confined by landlock-%d", version)
+
+
+def _rules(settings: Settings, state: Path) -> Iterator[tuple[str, bytes]]:
+    porch = _porch(settings)
+    places = Places(
+        out=os.fsencode(settings.out.absolute()),
+        work=(),
+        closed=[os.fsencode(settings.handoff.absolute()), os.fsencode(state.absolute())],
+        read=[os.fsencode(path) for path in settings.child_read],
+        write=[os.fsencode(path) for path in settings.child_write],
+    )
+    own = [b"/dev/shm"]
+    if settings.log_file is not None:
+        own.append(os.fsencode(settings.log_file.absolute().parent))
+    yield from daemon_rules(places, porch, own)
+    for option in OPTIONS.values():
+        value = getattr(settings, option.attribute)
+        if option.reader.leads_to == "file" and value is not None:
+            yield "see", os.fsencode(value.absolute())
+
+
+def _keys(settings: Settings) -> tuple[Path | None, ...]:
+    return settings.key_file, settings.kek_file
+
+
+def _porch(settings: Settings) -> bytes | None:
+    if settings.porch == _BUILTIN:
+        return None
+    from conductor_loop.adapters.porch.publisher import resolve_porch
+
+    return resolve_porch(settings.porch).path
+
+
+def _footing(settings: Settings) -> Footing:
+    program = _porch(settings)
+    porch = [] if program is None else [Path(os.fsdecode(program))]
+    unconfined = settings.sandbox_choice() in (SandboxChoice.NONE, SandboxChoice.BWRAP)
+    log = [] if settings.log_file is None else [settings.log_file.parent]
+    package = Path(conductor_loop.__file__)
+    return Footing(
+        handoff=settings.handoff,
+        state=settings.state_dir,
+        folders=[settings.out, *log],
+        readable=[Path(sys.executable), Path(sys.base_prefix), package, *porch],
+        unaided=[settings.out, *porch] if unconfined and porch else [],
+    )
