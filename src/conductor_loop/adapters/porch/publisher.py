@@ -29,8 +29,7 @@ from conductor_loop.adapters.porch.children import (
 from conductor_loop.adapters.porch.orphans import end_orphans, token_prefix
 from conductor_loop.adapters.porch.runs import FOLDER_VARIABLE, TOKEN_VARIABLE
 from conductor_loop.adapters.porch.spool import Spool
-from conductor_loop.adapters.sandbox import choice
-from conductor_loop.adapters.sandbox.choice import SandboxSection
+from conductor_loop.adapters.sandbox.choice import SandboxSection, choose
 from conductor_loop.adapters.sandbox.rules import Places
 from conductor_loop.core.arrival import Abandoned, Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.child_output import cleaned
@@ -300,11 +299,9 @@ async def open_porch(
     with _folders_named():
         spool = Spool(section.state)
     with spool:
-        layer = choice.choose(section.sandbox)
-        places = _places(section, spool)
-        confinement = choice.confinement(layer, section.sandbox, command.path, places)
-        async with Children(section.workers, prefix, confinement) as children:
-            for gap in (*layer.gaps, *choice.opened_too_far(places)):
+        chosen = choose(section.sandbox, command.path, _places(section, spool))
+        async with Children(section.workers, prefix, chosen.confinement) as children:
+            for gap in chosen.gaps:
                 _log.warning(gap)
             _log.info("porch runs in the sandbox %s", children.layer)
             with _folders_named():

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +123,8 @@ class SpawnerLink:
 def _start(workers: int, token: bytes, confinement: Confinement) -> tuple[int, socket.socket]:
     ours, theirs = socket.socketpair()
     package = str(Path(conductor_loop.__file__).parent.parent)
-    words = command(package, "prepare", str(workers), confinement.words())
+    words = [*confinement.prefix]
+    words += command(package, "prepare", str(workers), confinement.words())
     environment = {TOKEN_VARIABLE: token}
     if _LOADER_VARIABLE in os.environ:
         environment[_LOADER_VARIABLE.encode()] = os.environb[_LOADER_VARIABLE.encode()]
@@ -132,7 +132,7 @@ def _start(workers: int, token: bytes, confinement: Confinement) -> tuple[int, s
         ours.settimeout(0)
         try:
             pid = os.posix_spawn(
-                sys.executable,
+                words[0],
                 words,
                 environment,
                 file_actions=_descriptors(theirs.fileno()),

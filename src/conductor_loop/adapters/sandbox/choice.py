@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conductor_loop.adapters.sandbox import landlock
-from conductor_loop.adapters.sandbox.confinement import NONE, Confinement
+from conductor_loop.adapters.sandbox import jail, landlock
+from conductor_loop.adapters.sandbox.confinement import Confinement
 from conductor_loop.adapters.sandbox.rules import Places, child_rules, overlaps
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
@@ -32,40 +32,78 @@ class SandboxSection:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """What was chosen; `gaps` are the sentences that an operator should know."""
+class Choice:
+    """What the spawner has to do, and the sentences that an operator should know of it."""
 
-    choice: SandboxChoice
+    confinement: Confinement
     gaps: tuple[str, ...] = ()
 
 
-def choose(section: SandboxSection) -> Layer:
+def choose(section: SandboxSection, porch: bytes, places: Places) -> Choice:
     """Pick the layer. Raises CannotStart when a demanded one cannot be had."""
+    too_far = tuple(_opened_too_far(places))
     if section.choice is SandboxChoice.NONE:
-        return Layer(SandboxChoice.NONE, ("porch is not confined: the sandbox is turned off",))
+        return _unconfined(section, "the sandbox is turned off")
     if section.choice is SandboxChoice.BWRAP:
-        raise _refused("the jail (bwrap) is demanded and not available", "use -sandbox landlock")
-    version = landlock.abi()
-    if not version:
-        return _without_landlock(section)
-    if section.network is NetworkChoice.NONE and version < _TCP:
+        jailed, why = _jail(section, porch, places)
+        if jailed is None:
+            raise _refused(
+                f"the jail is demanded and cannot be made here: {why}",
+                "install bubblewrap where user namespaces are allowed, or use -sandbox landlock",
+            )
+        return Choice(jailed, too_far)
+    if version := landlock.abi():
+        return Choice(
+            _landlocked(section, porch, places, version), (*_gaps(section, version), *too_far)
+        )
+    if section.choice is SandboxChoice.LANDLOCK:
+        raise _refused(
+            "Landlock is demanded, and this kernel, or this container, does not offer it",
+            "use a kernel of 5.13 or newer with lsm=landlock, or give -sandbox auto",
+        )
+    return _without_landlock(section, porch, places, too_far)
+
+
+def _landlocked(section: SandboxSection, porch: bytes, places: Places, version: int) -> Confinement:
+    tcp = section.network is NetworkChoice.HOST
+    if not tcp and version < _TCP:
         raise _refused(
             f"-sandbox-net none needs Landlock {_TCP}, and this kernel has {version}",
-            "use a newer kernel",
+            "give -sandbox bwrap, or use a newer kernel",
         )
-    return Layer(SandboxChoice.LANDLOCK, tuple(_gaps(section, version)))
+    rules = child_rules(porch, places)
+    return Confinement(rules, tcp=tcp, limits=section.limits, taken=_taken(section))
 
 
-def _without_landlock(section: SandboxSection) -> Layer:
-    if section.choice is SandboxChoice.AUTO and section.network is NetworkChoice.HOST:
-        return Layer(
-            SandboxChoice.NONE,
-            ("porch is not confined: this kernel, or this container, offers no Landlock",),
+def _without_landlock(
+    section: SandboxSection, porch: bytes, places: Places, too_far: tuple[str, ...]
+) -> Choice:
+    """What `auto` does where there is no Landlock."""
+    jailed, why = _jail(section, porch, places)
+    if jailed is not None:
+        return Choice(jailed, too_far)
+    if section.network is NetworkChoice.NONE:
+        raise _refused(
+            f"-sandbox-net none needs Landlock or bwrap; here is neither ({why})",
+            "use another kernel, or install bubblewrap",
         )
-    raise _refused(
-        "Landlock is demanded, and this kernel, or this container, does not offer it",
-        "use a kernel of 5.13 or newer with lsm=landlock, or give -sandbox auto",
+    return _unconfined(
+        section, f"this kernel, or this container, offers no Landlock and no bwrap ({why})"
     )
+
+
+def _jail(section: SandboxSection, porch: bytes, places: Places) -> tuple[Confinement | None, str]:
+    network = section.network is NetworkChoice.HOST
+    words = jail.command(child_rules(porch, places), network=network)
+    if why := jail.trial(words):
+        return None, why
+    # The kernel counts processes by user and by namespace: in a new one there are none yet.
+    return Confinement(prefix=words, tcp=network, limits=section.limits), ""
+
+
+def _unconfined(section: SandboxSection, why: str) -> Choice:
+    confinement = Confinement(limits=section.limits, taken=_taken(section))
+    return Choice(confinement, (f"porch is not confined: {why}",))
 
 
 def _gaps(section: SandboxSection, version: int) -> Iterator[str]:
@@ -79,29 +117,13 @@ def _gaps(section: SandboxSection, version: int) -> Iterator[str]:
         yield "Landlock closes TCP only: porch may still send UDP"
 
 
-def confinement(layer: Layer, section: SandboxSection, porch: bytes, places: Places) -> Confinement:
-    """What the spawner has to do for this layer."""
-    taken = processes_of_this_user() if section.limits.processes else 0
-    if layer.choice is SandboxChoice.NONE:
-        return Confinement(limits=section.limits, taken=taken)
-    return Confinement(
-        child_rules(porch, places),
-        tcp=section.network is NetworkChoice.HOST,
-        limits=section.limits,
-        taken=taken,
-    )
-
-
-def opened_too_far(places: Places) -> Iterator[str]:
-    """A sentence for everything closed that the operator opened."""
+def _opened_too_far(places: Places) -> Iterator[str]:
     for opened, closed in overlaps(places):
         yield f"porch may reach {shown(closed)}, because {shown(opened)} is open to it"
 
 
-def require(layer: Layer, demanded: SandboxChoice, reached: str) -> None:
-    """Raise CannotStart when the spawner got less than was demanded."""
-    if reached == NONE and demanded not in (SandboxChoice.AUTO, SandboxChoice.NONE):
-        raise _refused(f"{layer.choice.value} is demanded and was refused", "see the log")
+def _taken(section: SandboxSection) -> int:
+    return processes_of_this_user() if section.limits.processes else 0
 
 
 def processes_of_this_user() -> int:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Rule = tuple[str, bytes]
 """A grant as in `landlock.GRANTS`, and an absolute path."""
 
-NONE, NO_TCP = "none", "no-tcp"
+NONE, JAIL = "none", "bwrap"
+NO_TCP, NO_NETWORK = "no-tcp", "no-network"
 # Inherited, so that a child has them from its first instruction on.
 _FOR_ALL = {
     "memory": "RLIMIT_DATA",
@@ -55,6 +56,8 @@ class Confinement:
     def words(self) -> list[str]:
         """Write it down for `obey` and `limiter`."""
         numbers = [f"limit:{name}={number}" for name, number in self._numbers.items()]
+        if self.prefix:
+            return [*numbers, JAIL if self.tcp else f"{JAIL}+{NO_NETWORK}"]
         if self.rules is None:
             return numbers
         rules = [f"{grant}:{os.fsdecode(path)}" for grant, path in self.rules]
@@ -75,12 +78,14 @@ def _numbers(limits: Limits | None, taken: int) -> dict[str, int]:
     return {"core": 0, **{name: number for name, number in numbers.items() if number}}
 
 
-def obey(words: Sequence[str], workers: int) -> str:
+def obey(words: Sequence[str], workers: int = 0) -> str:
     """Confine this process as `words` say; return the layer reached. Raises OSError."""
     from conductor_loop.adapters.sandbox import landlock
 
     landlock.allow_nothing_new()
     _limit_all(words, workers)
+    if words and words[-1].startswith(JAIL):
+        return words[-1]
     begin = next((n for n, word in enumerate(words) if word.startswith("landlock")), None)
     if begin is None:
         return NONE
