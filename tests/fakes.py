@@ -111,6 +111,10 @@ class FakeClock:
         self._wake()
         await waker
 
+    def step(self, seconds: float) -> None:
+        """Set the wall clock to another time; the steady one goes on."""
+        self._start += timedelta(seconds=seconds)
+
     def advance(self, seconds: float) -> None:
         """Let time pass, and wake who slept until then."""
         self._passed += seconds

@@ -135,6 +135,8 @@ class Conductor:
                     work = working.create_task(self.work.run(), name="work")
                     await self._take_in()
                     await self._let_finish(work)
+                # Who listens to what is relayed may notice something, which is to be kept too.
+                await self._bring_views_in_line()
                 notices.cancel()
                 await self._parts.notices.close()
                 await self._bring_views_in_line()

@@ -42,6 +42,25 @@ KINDS: dict[str, tuple[Severity, str]] = {
     RESTORED: (Severity.HIGH, "an operator put the journal back, or had it made anew"),
     "key_rotated": (Severity.MEDIUM, "an operator had the daemon sign with a new key"),
     "http_ended": (Severity.MEDIUM, "the process that serves HTTP ended and was started again"),
+    "symlink_seen": (Severity.HIGH, "a symlink was handed over as an intent; it was not followed"),
+    "special_file_seen": (
+        Severity.HIGH,
+        "a FIFO, socket or device was handed over as an intent; it was not opened",
+    ),
+    "hard_link_seen": (Severity.HIGH, "a file with more than one name was handed over"),
+    "traversal_seen": (Severity.HIGH, "an intent names a path where a plain name belongs"),
+    "hidden_text_seen": (Severity.HIGH, "an intent has characters that mislead its reader"),
+    "duplicate_key_seen": (
+        Severity.MEDIUM,
+        "an intent has a field twice, so that two programs may read it in two ways",
+    ),
+    "replayed_bytes": (Severity.LOW, "bytes that had been handed over before came again"),
+    "hardening_lost": (Severity.HIGH, "porch ran unconfined, and had run confined before"),
+    "clock_stepped": (Severity.MEDIUM, "the clock stepped, or the machine was asleep"),
+    "arrivals_unusual": (Severity.MEDIUM, "far more intents arrive than usual"),
+    "rejections_unusual": (Severity.MEDIUM, "far more intents are refused than usual"),
+    "failures_unusual": (Severity.MEDIUM, "far more intents fail than usual"),
+    "submitter_unusual": (Severity.MEDIUM, "a user hands over far more than usual"),
     "notices_lost": (Severity.HIGH, "more was noticed at once than could be kept"),
 }
 """Every code: its severity, and a sentence for an operator."""

@@ -423,8 +423,8 @@ class Settings:
         readers.switch(),
         "true",
         _RUNNING,
-        "false turns off the sandbox and the scrubbing of what porch prints; never parsing, path"
-        " safety or never-root",
+        "false turns off the sandbox, anomaly detection and the scrubbing of what porch prints;"
+        " never parsing, path safety or never-root",
         has_flag=False,
     )
     log_level: LogLevel = _setting(

@@ -10,6 +10,7 @@ from conductor_loop.conductor.backlog import Backlog
 from conductor_loop.conductor.daemon import Conductor
 from conductor_loop.core.control import Check
 from conductor_loop.core.rates import tell_over_rate
+from conductor_loop.projections.alerts import Alerts
 
 _RESUME = "resume with: conductor-loop resume"
 
@@ -17,7 +18,9 @@ _RESUME = "resume with: conductor-loop resume"
 _OUTAGE = "the environment fails, not the intents"
 
 
-def checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) -> list[Check]:
+def checks(
+    conductor: Conductor, source: FolderSource, journal: SqliteJournal, alerts: Alerts
+) -> list[Check]:
     """Every check, those that hold included."""
     breaker, backlog = conductor.backlog.breaker, conductor.backlog
     stalled = conductor.relay.stalled_by
@@ -35,6 +38,7 @@ def checks(conductor: Conductor, source: FolderSource, journal: SqliteJournal) -
         Check("views", stalled is None, str(stalled or "")),
         Check("nothing-damaged", not damaged, f"{damaged} set aside, not run" if damaged else ""),
         Check("journal-whole", whole, "" if whole else "rows are missing; restore a backup"),
+        Check("alerts", ok=True, message=alerts.describe()),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
 
