@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Generator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -219,3 +220,27 @@ class Listener(Protocol):
 
     def hear(self, entry: Entry) -> None:
         """Take note. Must not raise or wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Something that is not what was signed, by a code of `core.security_events`."""
+
+    intent_id: str
+    seq: int
+    code: str
+    subject: str
+    why: str
+
+
+class Examiner(Protocol):
+    """Looks whether what was signed is still so; writes nothing, and runs in any thread."""
+
+    def examine(self, seq: int) -> tuple[int, list[Mismatch]]:
+        """Look at a few intents behind `seq`; return where to go on, 0 at the end.
+
+        Raises ConductorError when the journal cannot be asked.
+        """
+
+    def still(self, mismatch: Mismatch) -> bool:
+        """Whether it is still so, and the intent not tidied away meanwhile."""

@@ -56,6 +56,7 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("supersede", "true", "true", True),
     ("retention", "0", '"0"', timedelta(0)),
     ("failed-retention", "1h", '"1h"', timedelta(hours=1)),
+    ("integrity-interval", "1h", '"1h"', timedelta(hours=1)),
     ("cleanup-interval", "0", '"0"', timedelta(0)),
     ("state-dir", "/state", '"/state"', Path("/state")),
     ("schema", "/s.json", '"/s.json"', Path("/s.json")),

@@ -5,6 +5,7 @@ A code never changes once released; whoever reports one names it, never its seve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 RESTORED = "journal_restored"
@@ -61,6 +62,19 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "rejections_unusual": (Severity.MEDIUM, "far more intents are refused than usual"),
     "failures_unusual": (Severity.MEDIUM, "far more intents fail than usual"),
     "submitter_unusual": (Severity.MEDIUM, "a user hands over far more than usual"),
+    "verdict_missing": (Severity.HIGH, "a verdict is gone that nobody tidied away"),
+    "verdict_altered": (Severity.CRITICAL, "a verdict is not what was signed"),
+    "verdict_differs": (Severity.CRITICAL, "a signed verdict says other than the journal"),
+    "file_missing": (Severity.MEDIUM, "a filed intent is gone that nobody tidied away"),
+    "file_altered": (Severity.HIGH, "a filed intent has other bytes than its verdict tells"),
+    "package_missing": (Severity.MEDIUM, "a file of a package is gone"),
+    "package_altered": (Severity.MEDIUM, "a file of a package is not what was rendered"),
+    "memory_pressure": (Severity.MEDIUM, "nearly all memory that this may use is in use"),
+    "descriptor_pressure": (Severity.MEDIUM, "nearly all files that this may open are open"),
+    "disk_pressure": (Severity.MEDIUM, "a disk is nearly full"),
+    "inode_pressure": (Severity.MEDIUM, "a file system has hardly any inodes left"),
+    "queue_pressure": (Severity.LOW, "the queue is nearly full; more waits in the folder"),
+    "pressure_over": (Severity.INFO, "what was nearly used up is not any more"),
     "notices_lost": (Severity.HIGH, "more was noticed at once than could be kept"),
 }
 """Every code: its severity, and a sentence for an operator."""
@@ -74,3 +88,13 @@ def severity_of(code: str) -> Severity:
 def meaning_of(code: str) -> str:
     """Say what a code means; codes of other versions mean themselves."""
     return KINDS[code][1] if code in KINDS else code
+
+
+def describe_alerts(by_code: Mapping[str, int]) -> str:
+    """`2 high: symlink_seen; 1 low: replayed_bytes`, the gravest first; notes are left out."""
+    told = []
+    for severity in reversed(Severity):
+        codes = sorted(code for code in by_code if code in KINDS and severity_of(code) is severity)
+        if codes and severity is not Severity.INFO:
+            told.append(f"{sum(by_code[code] for code in codes)} {severity}: {', '.join(codes)}")
+    return "; ".join(told)

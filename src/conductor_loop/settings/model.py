@@ -173,6 +173,12 @@ class Settings:
     cleanup_interval: timedelta = _setting(
         readers.duration(), "24h", _KEEPING, "time between two clean-ups; 0 = never"
     )
+    integrity_interval: timedelta = _setting(
+        readers.duration(),
+        "24h",
+        _KEEPING,
+        "time between two looks at whether verdicts, files and packages are as signed; 0 = never",
+    )
     state_dir: Path = _setting(
         readers.folder(),
         "./handoff/.conductor",

@@ -45,6 +45,7 @@ from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import confine_daemon, leave_root_behind
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.spare_folders import SpareFolders
+from conductor_loop.wiring.guarding import guarding, watchers
 from conductor_loop.wiring.lifecycle import (
     keeping_informed,
     serving_http,
@@ -127,7 +128,13 @@ async def _serve(
                     Filing(layout, spares),
                     _verdicts(settings, layout, journal, keys, notices, audit),
                 ),
-                listeners=(JournalLog(), tally, meters, *listeners),
+                listeners=(
+                    JournalLog(),
+                    tally,
+                    meters,
+                    *watchers(settings, notices, clock),
+                    *listeners,
+                ),
                 new_id=new_id(clock),
                 read=reader(rules),
                 jitter=random.random,  # spreads retries; nothing secret hangs on it
@@ -138,7 +145,7 @@ async def _serve(
             ),
             policies(settings, rules),
         )
-        checking = partial(checks, conductor, source, journal)
+        checking = partial(checks, conductor, source, journal, meters.counts.alerts)
         observer.attend(Daemon(conductor, source, journal, layout, checking))
         control = Control(
             conductor.steering,
@@ -150,6 +157,7 @@ async def _serve(
         async with (
             serve_control(Path(layout.state_path), control.obey, notices),
             keeping_informed(manager, conductor, observer.stuck),
+            guarding(settings, layout, conductor, keys, notices, clock),
         ):
             # What exists now lives as long as the process: the collector need not look again.
             gc.freeze()

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.conductor.daemon import Conductor
+from conductor_loop.core.detection.pressure import Level
+from conductor_loop.core.jws import Verifier
 from conductor_loop.ports import Clock, Listener, Notices
 from conductor_loop.settings import Settings
+
+if TYPE_CHECKING:
+    from conductor_loop.adapters.signed_things import SignedThings
+
+_BUILTIN = "builtin"
 
 
 def watchers(settings: Settings, notices: Notices, clock: Clock) -> Sequence[Listener]:
@@ -15,3 +29,48 @@ def watchers(settings: Settings, notices: Notices, clock: Clock) -> Sequence[Lis
     from conductor_loop.projections.anomalies import Anomalies
 
     return (Anomalies(notices, clock),)
+
+
+@asynccontextmanager
+async def guarding(
+    settings: Settings,
+    layout: Layout,
+    conductor: Conductor,
+    keys: Verifier,
+    notices: Notices,
+    clock: Clock,
+) -> AsyncIterator[None]:
+    """Keep watch as long as the block lasts."""
+    from conductor_loop.conductor.vigil import Vigil
+
+    vigil = Vigil(notices, clock)
+    folders = [settings.handoff, Path(layout.state_path), settings.out]
+    tasks = [asyncio.create_task(vigil.watch_levels(lambda: _levels(conductor, folders)))]
+    if settings.integrity_interval:
+        examiner = _examiner(settings, layout, keys)
+        tasks.append(asyncio.create_task(vigil.examine(examiner, settings.integrity_interval)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def _examiner(settings: Settings, layout: Layout, keys: Verifier) -> SignedThings:
+    from conductor_loop.adapters.signed_things import Places, SignedThings
+
+    out = settings.out if settings.porch == _BUILTIN else None
+    places = Places(Path(layout.path), Path(layout.state_path), settings.kek_file, out)
+    return SignedThings(places, keys)
+
+
+def _levels(conductor: Conductor, folders: Sequence[Path]) -> Iterator[Level]:
+    from conductor_loop.adapters.pressure import levels
+
+    yield from levels(folders)
+    backlog = conductor.backlog
+    used = len(backlog)
+    yield Level("queue_pressure", "unfinished intents", used / max(1, used + backlog.free))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.journal.writer import SqliteJournal
@@ -10,7 +11,7 @@ from conductor_loop.conductor.backlog import Backlog
 from conductor_loop.conductor.daemon import Conductor
 from conductor_loop.core.control import Check
 from conductor_loop.core.rates import tell_over_rate
-from conductor_loop.projections.alerts import Alerts
+from conductor_loop.core.security_events import describe_alerts
 
 _RESUME = "resume with: conductor-loop resume"
 
@@ -19,7 +20,7 @@ _OUTAGE = "the environment fails, not the intents"
 
 
 def checks(
-    conductor: Conductor, source: FolderSource, journal: SqliteJournal, alerts: Alerts
+    conductor: Conductor, source: FolderSource, journal: SqliteJournal, alerts: Mapping[str, int]
 ) -> list[Check]:
     """Every check, those that hold included."""
     breaker, backlog = conductor.backlog.breaker, conductor.backlog
@@ -38,7 +39,7 @@ def checks(
         Check("views", stalled is None, str(stalled or "")),
         Check("nothing-damaged", not damaged, f"{damaged} set aside, not run" if damaged else ""),
         Check("journal-whole", whole, "" if whole else "rows are missing; restore a backup"),
-        Check("alerts", ok=True, message=alerts.describe()),
+        Check("alerts", ok=True, message=describe_alerts(alerts)),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
 

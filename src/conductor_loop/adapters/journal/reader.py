@@ -233,6 +233,13 @@ class JournalReader:
         bindings = (to_microseconds(cutoff), *(state.value for state in states), limit)
         return list(self._summaries(clause, bindings))
 
+    def filed_after(self, seq: int, limit: int) -> Sequence[Summary]:
+        """The next intents that have a verdict and are not tidied away, in journal order."""
+        clause = """
+        WHERE seq > ? AND filed IS NOT NULL AND filed <> 'gone' AND state <> 'duplicate'
+        ORDER BY seq LIMIT ?"""
+        return list(self._summaries(clause, (seq, limit)))
+
     def counts(self) -> dict[State, int]:
         """How many intents stand in each state."""
         rows = self._rows("SELECT state, count(*) FROM intents GROUP BY state")
