@@ -1,0 +1,257 @@
+"""The Kubernetes manifests: what is in them, what they promise, what a cluster would refuse."""
+
+from __future__ import annotations
+
+import copy
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conductor_loop.cli.commands import load
+from conductor_loop.cli.main import command_parser
+from conductor_loop.settings import Settings, load_settings
+from tests.manifests import (
+    MANIFESTS,
+    RELEASES,
+    TOP,
+    Document,
+    broken_restrictions,
+    mistakes,
+    of_kind,
+    one,
+    rendered,
+)
+
+KUSTOMIZATIONS = [
+    MANIFESTS,
+    *sorted(path.parent for path in (MANIFESTS / "overlays").glob("*/kustomization.yaml")),
+]
+# The original's README, "Kubernetes Security Context".
+SEED_SECURITY_CONTEXT = yaml.safe_load("""
+runAsNonRoot: true
+runAsUser: 65534
+runAsGroup: 65534
+readOnlyRootFilesystem: true
+allowPrivilegeEscalation: false
+capabilities:
+  drop: ["ALL"]
+seccompProfile:
+  type: RuntimeDefault
+""")
+
+
+@pytest.fixture(params=KUSTOMIZATIONS, ids=lambda folder: folder.name)
+def documents(request: pytest.FixtureRequest) -> list[Document]:
+    return copy.deepcopy(rendered(request.param))
+
+
+@pytest.fixture
+def base() -> list[Document]:
+    return copy.deepcopy(rendered(MANIFESTS))
+
+
+def workloads(documents: list[Document]) -> Iterator[Document]:
+    yield from (*of_kind(documents, "Deployment"), *of_kind(documents, "StatefulSet"))
+
+
+def pods(documents: list[Document]) -> Iterator[Document]:
+    for workload in workloads(documents):
+        yield workload["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_kubernetes_knows_every_field(documents: list[Document], release: str) -> None:
+    assert {
+        d["metadata"]["name"]: mistakes(d, release) for d in documents if mistakes(d, release)
+    } == {}
+
+
+def test_a_field_that_kubernetes_does_not_know_would_be_told(base: list[Document]) -> None:
+    deployment = one(base, "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    assert any("readynessProbe" in mistake for mistake in mistakes(deployment, RELEASES[-1]))
+
+
+def test_everything_that_the_original_lists_is_there(base: list[Document]) -> None:
+    assert {document["kind"] for document in base} == {
+        "Namespace",
+        "ConfigMap",
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "PodDisruptionBudget",
+        "Service",
+        "ServiceAccount",
+    }
+
+
+def test_a_plain_cluster_knows_every_kind_of_the_base(base: list[Document]) -> None:
+    assert not [d for d in base if d["apiVersion"].startswith("monitoring.coreos.com")]
+
+
+def test_pods_pass_pod_security_restricted(documents: list[Document]) -> None:
+    for pod in pods(documents):
+        assert broken_restrictions(pod) == []
+    for namespace in of_kind(documents, "Namespace"):
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_pod_security_would_tell_of_each_thing_that_is_loosened(base: list[Document]) -> None:
+    (pod,) = pods(base)
+    container = pod["containers"][0]
+    container["securityContext"] = {"privileged": True, "capabilities": {"add": ["SYS_ADMIN"]}}
+    pod["hostNetwork"] = True
+    pod["volumes"].append({"name": "host", "hostPath": {"path": "/"}})
+    assert broken_restrictions(pod) == [
+        "hostNetwork",
+        "volume host",
+        "conductor-loop: privileged",
+        "conductor-loop: allowPrivilegeEscalation",
+        "conductor-loop: runAsNonRoot",
+        "conductor-loop: capabilities.drop",
+        "conductor-loop: capabilities.add",
+    ]
+
+
+def test_the_security_context_is_the_original_s_word_for_word(documents: list[Document]) -> None:
+    for pod in pods(documents):
+        for container in pod["containers"]:
+            assert container["securityContext"] == SEED_SECURITY_CONTEXT
+
+
+def test_a_new_pod_never_starts_beside_the_old_one(base: list[Document]) -> None:
+    spec = one(base, "Deployment")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"]["rollingUpdate"]["maxSurge"] == 0
+    bounds = one(base, "HorizontalPodAutoscaler")["spec"]
+    assert bounds["minReplicas"] == bounds["maxReplicas"] == 1
+    claims = of_kind(base, "PersistentVolumeClaim")
+    assert {tuple(claim["spec"]["accessModes"]) for claim in claims} == {("ReadWriteOnce",)}
+
+
+def test_a_node_can_be_drained(base: list[Document]) -> None:
+    budget = one(base, "PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] >= 1
+    assert "minAvailable" not in budget
+
+
+def test_the_end_of_a_pod_leaves_time_for_the_grace(documents: list[Document]) -> None:
+    grace = settings_of(documents).grace.total_seconds()
+    for pod in pods(documents):
+        assert pod["terminationGracePeriodSeconds"] > grace + 5 + 5
+        assert pod["enableServiceLinks"] is False
+
+
+def test_nothing_of_the_api_server_is_within_reach(documents: list[Document]) -> None:
+    assert of_kind(documents, "RoleBinding") == of_kind(documents, "ClusterRoleBinding") == []
+    assert all(not a["automountServiceAccountToken"] for a in of_kind(documents, "ServiceAccount"))
+    assert all(pod["automountServiceAccountToken"] is False for pod in pods(documents))
+
+
+def test_traffic_is_closed_but_for_metrics_in_and_names_out(base: list[Document]) -> None:
+    policy = one(base, "NetworkPolicy")["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    (ingress,) = policy["ingress"]
+    assert [port["port"] for port in ingress["ports"]] == ["metrics"]
+    (egress,) = policy["egress"]
+    (name_server,) = egress["to"]
+    # A label of ours added in there would close it: the name server has none.
+    assert name_server["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
+    assert {port["port"] for port in egress["ports"]} == {53}
+
+
+def test_selectors_lead_to_the_pods(documents: list[Document]) -> None:
+    for workload in workloads(documents):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        selectors = [workload["spec"]["selector"]["matchLabels"]]
+        selectors += [s["spec"]["selector"] for s in of_kind(documents, "Service")]
+        selectors += [
+            p["spec"]["podSelector"]["matchLabels"] for p in of_kind(documents, "NetworkPolicy")
+        ]
+        selectors += [
+            b["spec"]["selector"]["matchLabels"] for b in of_kind(documents, "PodDisruptionBudget")
+        ]
+        for selector in selectors:
+            assert selector.items() <= labels.items()
+
+
+def test_metrics_of_a_pod_that_is_not_ready_can_still_be_read(base: list[Document]) -> None:
+    service = one(base, "Service")
+    assert service["metadata"]["name"] == "conductor-loop"
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert ports == {"metrics": 9090, "probes": 8080}
+
+
+def test_probes_ask_the_paths_of_the_original(base: list[Document]) -> None:
+    (pod,) = pods(base)
+    (container,) = pod["containers"]
+    asked = {name: container[name]["httpGet"]["path"] for name in container if "Probe" in name}
+    assert asked == {
+        "startupProbe": "/livez",
+        "livenessProbe": "/livez",
+        "readinessProbe": "/readyz",
+    }
+
+
+def settings_of(documents: list[Document]) -> Settings:
+    """The settings that the pod of a kustomization starts with."""
+    (pod,) = list(pods(documents))[:1]
+    (container,) = pod["containers"]
+    config = one(documents, "ConfigMap")["data"]["conductor.toml"]
+    tomllib.loads(config)
+    written = Path("/") / "nowhere"
+    assert container["args"][:2] == ["-config", "/etc/conductor-loop/conductor.toml"]
+    flags = container["args"][2:]
+    understood = command_parser("run", load("run")).understand(flags)
+    assert understood.mistakes == []
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    return _loaded(config, understood.settings, environment, written)
+
+
+def _loaded(
+    config: str, flags: list[tuple[str, str]], environment: dict[str, str], folder: Path
+) -> Settings:
+    import tempfile
+
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(config)
+        file.flush()
+        settings = load_settings([*flags, ("config", file.name)], environment)
+    assert settings.warnings == ()
+    return settings
+
+
+def test_the_daemon_takes_the_settings_and_every_folder_is_mounted(
+    documents: list[Document],
+) -> None:
+    settings = settings_of(documents)
+    for pod in pods(documents):
+        mounted = {m["mountPath"] for c in pod["containers"] for m in c["volumeMounts"]}
+        for folder in (settings.handoff, settings.out, settings.state_dir):
+            assert any(folder.is_relative_to(mount) for mount in mounted)
+
+
+def test_new_settings_are_a_new_rollout(base: list[Document]) -> None:
+    (pod,) = pods(base)
+    (volume,) = [v for v in pod["volumes"] if "configMap" in v]
+    assert re.fullmatch(r"conductor-loop-[a-z0-9]{10}", volume["configMap"]["name"])
+
+
+def test_the_command_of_the_original_s_quick_deploy_renders_the_base() -> None:
+    assert (
+        "kubectl apply -k deployments/k8s/conductor-loop/"
+        in (TOP / "docs/kubernetes.md").read_text()
+    )
+    assert rendered(MANIFESTS) == rendered(MANIFESTS / "base")
+
+
+def test_production_is_watched() -> None:
+    documents = rendered(MANIFESTS / "overlays/production")
+    assert one(documents, "ServiceMonitor")["spec"]["endpoints"][0]["port"] == "metrics"
+    assert one(documents, "PrometheusRule")["spec"]["groups"]
