@@ -16,6 +16,7 @@ from pathlib import Path
 
 from conductor_loop.adapters.handoff.file_system import magic_of, not_local
 from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.sandbox import SandboxChoice
 
 _OURS = ("processed", "failed", "status", ".conductor")
 _LEAST_QUEUE = 16_384  # the kernel's default; a burst beyond it only costs a scan
@@ -57,6 +58,24 @@ def check_porch(porch: str) -> Finding:
     except ConductorError as error:
         return Finding("porch", Grade.BAD, error.message, error.hint)
     return Finding("porch", Grade.OK, f"{os.fsdecode(command.path)} sha256:{command.sha256()}")
+
+
+def check_sandbox(choice: SandboxChoice) -> Finding:
+    """Which layer of confinement can be had here, whatever the porch."""
+    from conductor_loop.adapters.sandbox import jail, landlock
+
+    version = landlock.abi() if sys.platform == "linux" else 0
+    why = jail.trial(jail.command([("read", path) for path in jail.LEAST], network=True))
+    offered = [f"landlock-{version}"] if version else []
+    offered += [] if why else ["bwrap"]
+    told = f"{choice.value} is asked for; here is {', '.join(offered) or 'none'}"
+    if choice is SandboxChoice.NONE:
+        return Finding("sandbox", Grade.WARNING, told, "porch is not confined")
+    if choice is SandboxChoice.AUTO:
+        return Finding("sandbox", Grade.OK if offered else Grade.WARNING, told)
+    if any(name.startswith(choice.value) for name in offered):
+        return Finding("sandbox", Grade.OK, told)
+    return Finding("sandbox", Grade.BAD, told, why if choice is SandboxChoice.BWRAP else "")
 
 
 def check_folder(subject: str, path: Path) -> Finding:

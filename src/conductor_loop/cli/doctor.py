@@ -64,6 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _findings(producer: str | None, settings: Settings) -> Iterator[Finding]:
     handoff, out, state_dir = settings.handoff, settings.out, settings.state_dir
     yield checkup.check_porch(settings.porch)
+    yield checkup.check_sandbox(settings.sandbox_choice())
     yield checkup.check_folder("handoff", handoff)
     yield from checkup.check_own_folders(handoff)
     yield checkup.check_folder("out", out)

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from conductor_loop.adapters.sandbox.confinement import Rule
 
 _SECONDS = 10.0
+LEAST = (b"/usr", b"/bin", b"/lib", b"/lib64")
+"""What a program that does nothing needs."""
 _BINDS = {
     "see": "--ro-bind-try",
     "read": "--ro-bind-try",

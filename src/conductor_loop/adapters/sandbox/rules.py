@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 import conductor_loop
 from conductor_loop.adapters.sandbox.confinement import Rule
 
@@ -84,6 +86,8 @@ def daemon_rules(places: Places, porch: bytes | None, own: Sequence[bytes]) -> I
     running daemon, so what they stand in is opened, unless that holds the system's own files too.
     """
     yield from system_rules()
+    # Where the libraries lie; not always within the interpreter's own folders (pip --user).
+    yield "read", os.fsencode(Path(msgspec.__file__).parents[1])
     for folder in (*places.closed, places.out):
         yield "data", folder
         parent = os.path.dirname(os.path.realpath(folder))
