@@ -9,6 +9,7 @@ from pathlib import Path
 from conductor_loop.adapters.journal.data_keys import unlock
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_writing, to_microseconds
 from conductor_loop.adapters.journal.ledger import begin_count, read_count
+from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.adapters.journal.rows import Change, Statements, add_record
 from conductor_loop.adapters.journal.sealing import Vault
 from conductor_loop.core.events import (
@@ -38,14 +39,17 @@ def fill_journal(handoff: Path, finished: int) -> None:
     sealer = unlock(connection, state, None)
     connection.execute("PRAGMA synchronous = OFF")
     begin = datetime.now(UTC) - _AGE
+    # A daemon that only started and stopped has told so.
+    before = JournalReader(connection, sealer).last_seq()
     for first in range(0, finished, _AT_ONCE):
         statements = Statements(sealer)
         for number in range(first, min(first + _AT_ONCE, finished)):
-            _add(statements, number, begin + _SPAN * number / finished)
+            seq = before + number * _EVENTS_EACH + 1
+            _add(statements, number, seq, begin + _SPAN * number / finished)
         with connection:
             statements.execute(connection, Change())
     connection.execute("UPDATE intents SET filed = ?", (Place.PROCESSED.value,))
-    connection.execute("UPDATE relay SET seq = ?", (finished * _EVENTS_EACH,))
+    connection.execute("UPDATE relay SET seq = ?", (before + finished * _EVENTS_EACH,))
     if isinstance(sealer, Vault):
         with connection:
             begin_count(connection, sealer, read_count(connection, sealer).commits)
@@ -53,10 +57,10 @@ def fill_journal(handoff: Path, finished: int) -> None:
     connection.close()
 
 
-def _add(statements: Statements, number: int, moment: datetime) -> None:
+def _add(statements: Statements, number: int, first: int, moment: datetime) -> None:
     at, live = to_microseconds(moment), None
     intent_id = ulid(at // 1_000, number)
-    for seq, event in enumerate(_story(number, moment), number * _EVENTS_EACH + 1):
+    for seq, event in enumerate(_story(number, moment), first):
         live = add_record(statements, Record(intent_id, event), live, seq, at)
 
 

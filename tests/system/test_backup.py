@@ -126,6 +126,31 @@ def test_what_cannot_be_backed_up_leaves_no_file(keyed: Site, harm: str) -> None
     assert not list(keyed.top.glob(".*.new"))
 
 
+def test_backups_are_made_on_a_schedule_and_the_newest_are_kept(keyed: Site) -> None:
+    folder = keyed.top / "backups"
+    schedule = ("-backup-interval=200ms", "-backup-dir=backups", "-backup-keep=2")
+    with keyed.daemon(*schedule, "-backup-recipients=recipients.txt") as daemon:
+        keyed.hand_over("intent-a.json", intent("a"))
+        keyed.verdict("intent-a.json")
+        wait_until(
+            lambda: sum("found whole" in text for text in daemon.messages()) >= 4, "four backups"
+        )
+    files = sorted(folder.iterdir())
+
+    assert len(files) == 2
+    assert told(restore(keyed, str(files[-1]), "--force"))["intents"] == 1
+
+
+@pytest.mark.parametrize("missing", ["-backup-dir=backups", "-backup-recipients=recipients.txt"])
+def test_a_schedule_that_cannot_work_stops_the_start(keyed: Site, missing: str) -> None:
+    both = {"-backup-dir=backups", "-backup-recipients=recipients.txt"}
+
+    done = keyed.command(*keyed.flags, "-backup-interval=1h", *(both - {missing}))
+
+    assert done.returncode != 0
+    assert missing.split("=", maxsplit=1)[0] in done.stderr
+
+
 # Restoring.
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conductor_loop.cli.terminal import print_json, print_line
-from conductor_loop.core.faults import UsageError
 from conductor_loop.settings import Settings
 
 NAME = "backup"
@@ -39,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Make one backup."""
     from conductor_loop.adapters.backup.making import make_backup
-    from conductor_loop.adapters.backup.parcel import read_recipients
+    from conductor_loop.adapters.backup.parcel import read_recipients_file
 
     made = make_backup(
         settings.state_dir,
         settings.kek_file,
         args.file,
-        read_recipients([*args.recipient, *recipient_lines(settings.backup_recipients)]),
+        read_recipients_file(settings.backup_recipients, args.recipient),
         datetime.now(UTC),
         with_keys=args.with_keys,
     )
@@ -57,16 +56,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if made.manifest.is_sealed and not made.manifest.has_keys:
         print_line("without private keys: keep the key-encryption key elsewhere, or --with-keys")
     return 0
-
-
-def recipient_lines(file: Path | None) -> list[str]:
-    """The lines of a file of recipients. Raises UsageError."""
-    if file is None:
-        return []
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {error}", hint="check -backup-recipients") from error
 
 
 def _told(manifest: object) -> dict[str, object]:

@@ -35,6 +35,7 @@ _CPU_TIMEOUTS = 4
 LEAST_AUDIT_FILE, MOST_AUDIT_FILE = 4 << 10, 1 << 30
 # A shorter period would keep a core busy with nothing but listing the folder.
 SHORTEST_PERIOD = timedelta(milliseconds=10)
+MOST_BACKUPS = 100_000
 # Random nonces of 96 bits: NIST SP 800-38D, 8.3.
 MOST_KEY_USES = 1 << 32
 SHORTEST_TIMEOUT = timedelta(milliseconds=1)
@@ -234,6 +235,19 @@ class Settings:
         "9600h",
         _AUDITED,
         "age at which whole files of the audit log are removed (400 days); 0 = never",
+    )
+    backup_interval: timedelta = _setting(
+        readers.duration(), "0", _BACKUP, "time between two backups of the journal; 0 = none"
+    )
+    backup_dir: Path | None = _setting(
+        readers.unless(("",), readers.folder()),
+        "",
+        _BACKUP,
+        "folder that scheduled backups go to; best on another machine's disk",
+        shown_default="none",
+    )
+    backup_keep: int = _setting(
+        readers.number(1, MOST_BACKUPS), "14", _BACKUP, "scheduled backups that are kept"
     )
     backup_recipients: Path | None = _setting(
         readers.unless(("",), readers.file()),

@@ -46,6 +46,7 @@ from conductor_loop.settings.confinement import confine_daemon, leave_root_behin
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.spare_folders import SpareFolders
 from conductor_loop.wiring.guarding import guarding, watchers
+from conductor_loop.wiring.backups import backing_up
 from conductor_loop.wiring.lifecycle import (
     keeping_informed,
     serving_http,
@@ -158,6 +159,7 @@ async def _serve(
             serve_control(Path(layout.state_path), control.obey, notices),
             keeping_informed(manager, conductor, observer.stuck),
             guarding(settings, layout, conductor, keys, notices, clock),
+            backing_up(settings, Path(layout.state_path), clock),
         ):
             # What exists now lives as long as the process: the collector need not look again.
             gc.freeze()

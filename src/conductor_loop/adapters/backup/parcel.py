@@ -36,6 +36,16 @@ def read_recipients(lines: Sequence[str]) -> list[Recipient]:
     return [_recipient(line) for line in kept]
 
 
+def read_recipients_file(file: Path | None, more: Sequence[str] = ()) -> list[Recipient]:
+    """The recipients in a file and those given beside it. Raises UsageError."""
+    if file is None:
+        return read_recipients(more)
+    try:
+        return read_recipients([*more, *file.read_text(encoding="utf-8").splitlines()])
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}", hint="check -backup-recipients") from error
+
+
 def _recipient(line: str) -> Recipient:
     kind = pyrage.ssh if line.startswith("ssh-") else pyrage.x25519
     try:
