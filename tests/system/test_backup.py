@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import tarfile
 from pathlib import Path
@@ -295,3 +297,27 @@ def test_row_10_a_forged_verdict_is_not_believed(keyed: Site) -> None:
 
     assert done["adopted"] == []
     assert [Path(each).name for each in done["not_believed"]] == ["intent-a.json.status"]
+
+
+def test_the_commands_of_the_page_about_backups_do_what_it_says(keyed: Site) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/backup.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    making = [line for line in commands if line.startswith("conductor-loop backup")]
+    others = [line for line in commands if line not in making]
+    with keyed.daemon():
+        keyed.hand_over("intent-amf.json", intent("amf"))
+        keyed.verdict("intent-amf.json")
+        run_lines(keyed, making)
+
+    run_lines(keyed, others)
+
+    assert len(making) == 2
+    assert {line.split()[1] for line in others} == {"restore", "list", "resume", "state"}
+    assert keyed.counts() == {State.PUBLISHED: 1}
+
+
+def run_lines(site: Site, lines: list[str]) -> None:
+    for line in lines:
+        done = site.command(*shlex.split(line)[1:])
+        assert done.returncode == 0, (line, done.stderr)

@@ -45,8 +45,8 @@ from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import confine_daemon, leave_root_behind
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.spare_folders import SpareFolders
-from conductor_loop.wiring.guarding import guarding, watchers
 from conductor_loop.wiring.backups import backing_up
+from conductor_loop.wiring.guarding import guarding, watchers
 from conductor_loop.wiring.lifecycle import (
     keeping_informed,
     serving_http,
