@@ -79,11 +79,28 @@ def _rules(settings: Settings, state: Path) -> Iterator[tuple[str, bytes]]:
     own = [b"/dev/shm"]
     if settings.log_file is not None:
         own.append(os.fsencode(settings.log_file.absolute().parent))
+    own += [os.fsencode(folder) for folder in _backup_folders(settings)]
     yield from daemon_rules(places, porch, own)
     for option in OPTIONS.values():
         value = getattr(settings, option.attribute)
         if option.reader.leads_to == "file" and value is not None:
             yield "see", os.fsencode(value.absolute())
+
+
+def _backup_folders(settings: Settings) -> list[Path]:
+    """Where scheduled backups go, made now: later it is too late to be let in."""
+    if not settings.backup_interval or settings.backup_dir is None:
+        return []
+    folder = settings.backup_dir.absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(
+            f"there can be no backups in {folder}: {error.strerror}",
+            hint="give -backup-dir a folder that the daemon's user may write to",
+            code="backup_dir_not_usable",
+        ) from error
+    return [folder]
 
 
 def _keys(settings: Settings) -> tuple[Path | None, ...]:
