@@ -83,6 +83,27 @@ def test_a_folder_that_others_may_enter_is_refused(stage: Stage, mode: int) -> N
         pass
 
 
+def test_a_start_without_room_is_refused_with_a_reason(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.work([1])
+    before = stage.files[0].read_bytes()
+    monkeypatch.setattr("os.write", _full_after(10, errno.ENOSPC))
+    with pytest.raises(CannotStart, match="No space left") as raised, stage.opened():
+        pass
+    assert raised.value.code == "audit_not_usable"
+    assert stage.files[0].read_bytes() == before
+
+
+def test_a_link_in_the_place_of_the_log_is_refused(stage: Stage, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    stage.folder.symlink_to(elsewhere)
+    with pytest.raises(CannotStart, match="cannot be opened"), stage.opened():
+        pass
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_only_the_newest_record_of_a_batch_is_signed(stage: Stage) -> None:
     stage.work(range(1, 5), batch=6)
     signed = [record.seq for record in stage.records() if record.signature]

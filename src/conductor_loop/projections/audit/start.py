@@ -23,13 +23,16 @@ _OTHERS = 0o077
 def open_audit(
     state: int, feed: Relayed, catalog: Open, signer: Signer, clock: Clock, policy: AuditPolicy
 ) -> Iterator[AuditLog]:
-    """The log inside a state dir, while the block runs. Raises CannotStart and OSError.
+    """The log inside a state dir, while the block runs. Raises CannotStart.
 
     When the block ends by an exception, the log ends without `log.closed`.
     """
     folder = _private_folder(state)
     try:
-        log = _taken_up(folder, feed, catalog, signer, clock, policy)
+        try:
+            log = _taken_up(folder, feed, catalog, signer, clock, policy)
+        except OSError as error:
+            raise _unusable(error) from error
         try:
             yield log
         except BaseException:
@@ -44,11 +47,7 @@ def _private_folder(state: int) -> int:
     try:
         folder = open_folder(state)
     except OSError as error:
-        raise CannotStart(
-            f"the audit log cannot be opened: {error.strerror}",
-            hint="make STATE-DIR/audit a folder of the daemon's user, not a link",
-            code="audit_not_usable",
-        ) from error
+        raise _unusable(error) from error
     mode = stat.S_IMODE(os.fstat(folder).st_mode)
     if mode & _OTHERS:
         os.close(folder)
@@ -58,6 +57,14 @@ def _private_folder(state: int) -> int:
             code="audit_not_private",
         )
     return folder
+
+
+def _unusable(error: OSError) -> CannotStart:
+    return CannotStart(
+        f"the audit log cannot be opened: {error.strerror}",
+        hint="make STATE-DIR/audit a folder of the daemon's user, not a link, on a disk with room",
+        code="audit_not_usable",
+    )
 
 
 def _taken_up(
