@@ -61,7 +61,7 @@ def test_row_14_what_a_shell_would_run_is_text(site: Site) -> None:
         "intent-;touch pwned;.json": intent("semicolon"),
     }
     site.hand_over_all(files)
-    assert site.once("-porch", seen, "-sandbox", "none").returncode == 0
+    assert site.once("-porch", seen).returncode == 0
     assert not [path for path in tree(site.top) if path.endswith("pwned")]
     words = site.ledger()
     assert words.count("-intent") == words.count("-out") == len(files)
@@ -128,7 +128,7 @@ def test_row_16_what_would_cost_more_than_its_bytes_is_counted_before_it_is_pars
 def test_row_22_the_same_bytes_again_are_told_by_name_target_and_content(site: Site) -> None:
     body = intent()
     ledger = site.porch("echo $name >> $top/ledger")
-    flags = ("-porch", ledger, "-sandbox", "none")
+    flags = ("-porch", ledger)
     for name in ("intent-a.json", "intent-a.json", "intent-b.json"):
         site.hand_over_all({name: body})
         assert site.once(*flags).returncode == 0
@@ -142,7 +142,7 @@ def test_row_42_an_intent_that_crashes_porch_ends_failed_and_the_others_go_on(si
     )
     files = {f"intent-{n}.json": intent(f"t{n}") for n in range(5)}
     files["intent-poison.json"] = intent("poison")
-    with site.daemon("-porch", porch, "-sandbox", "none") as daemon:
+    with site.daemon("-porch", porch) as daemon:
         site.hand_over_all(files)
         site.wait_for_final(len(files))
         verdict = site.verdict("intent-poison.json")
