@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from conductor_loop.adapters.journal.reader import open_reader
-from conductor_loop.cli.intents import find_intent, summary_json
+from conductor_loop.cli.intents import find_intent
 from conductor_loop.cli.steering import print_reply, steer
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.conductor.control import parse_target
@@ -14,6 +14,7 @@ from conductor_loop.core.faults import UsageError
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, State
+from conductor_loop.core.story import summary_json
 from conductor_loop.settings import Settings
 
 NAME = "cancel"

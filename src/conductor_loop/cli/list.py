@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
-from conductor_loop.cli.intents import moment, summary_json
 from conductor_loop.cli.terminal import print_json, print_line, print_table
 from conductor_loop.conductor.control import parse_target
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
+from conductor_loop.core.story import moment, summary_json
 from conductor_loop.settings import Settings
 
 NAME = "list"

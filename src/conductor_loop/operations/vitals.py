@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conductor_loop.core.control import Check
+from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.liveness import Liveness
 from conductor_loop.core.naming import shown
 from conductor_loop.core.vitals import Attempt, Counts, Loop, Process, Vitals
@@ -53,14 +54,14 @@ class Observer:
         self._liveness = Liveness(time.monotonic())
         self._folders = _FolderChecks(settings.disk_floor)
 
-    def attend(self, daemon: Daemon) -> None:
-        """From now on there is one."""
+    def attend(self, daemon: Daemon | None) -> None:
+        """From now on there is this one, or none any more."""
         self._daemon = daemon
 
     def look(self) -> Vitals:
         """Everything at this moment; costs well below a millisecond and waits for nothing."""
         if self._daemon is None:
-            starting = Check("intake", ok=False, message="starting")
+            starting = Check("intake", ok=False, message="starting or ended")
             return Vitals(time.time(), self._counts, (starting,), process=self._process())
         return self._look_at(self._daemon)
 
@@ -68,6 +69,12 @@ class Observer:
         """What must hold for files to be taken."""
         assert self._daemon is not None
         return [*self._daemon.checks(), *self._folders.look(self._daemon.layout, self._settings)]
+
+    def _checks_or_why_not(self) -> list[Check]:
+        try:
+            return self.checks()
+        except ConductorError as error:
+            return [Check("journal", ok=False, message=error.message)]
 
     def stuck(self) -> str:
         """The loops that are stuck, in words; empty when all live. Whoever asks asks regularly."""
@@ -85,10 +92,10 @@ class Observer:
         return Vitals(
             time.time(),
             self._counts,
-            checks=tuple(self.checks()),
+            checks=tuple(self._checks_or_why_not()),
             loops=tuple(self._loops(daemon)),
             running=tuple(
-                Attempt(i.intent_id, shown(i.name), str(i.target), i.runs)
+                Attempt(i.intent_id, shown(i.name), str(i.target), i.runs + 1)
                 for i in running[:_MOST_RUNNING]
             ),
             workers=self._settings.worker_count(),

@@ -11,8 +11,10 @@ from starlette.types import ASGIApp
 from conductor_loop.core.vitals import Role, Serving
 from conductor_loop.web import probes
 from conductor_loop.web.board import Board
+from conductor_loop.web.feed import Feed
 from conductor_loop.web.guard import Guard, SafeHeaders
 from conductor_loop.web.metrics import CONTENT_TYPE, Metrics
+from conductor_loop.web.pages import Pages
 from conductor_loop.web.records import Records
 
 
@@ -23,6 +25,7 @@ class Shared:
         self.serving = serving
         self.board = board
         self.records = Records(serving)
+        self.pages = Pages(serving, self.records, Feed(board, self.records))
         self.metrics = Metrics(board, self.records, serving.version)
 
 
@@ -33,6 +36,7 @@ def app_for(role: Role, shared: Shared) -> ASGIApp:
         routes.append(_metrics(shared.metrics))
     if role is not Role.PAGE:
         return SafeHeaders(Starlette(routes=routes))
+    routes += shared.pages.routes()
     return SafeHeaders(Guard(Starlette(routes=routes), shared.serving))
 
 

@@ -21,6 +21,7 @@ _MEANINGS = {
     "room": "the queue is full",
     "disk": "a disk is full",
     "views": "folders or verdicts cannot be written",
+    "journal": "the journal cannot be read",
     "nothing-damaged": "an intent was set aside as damaged; see: conductor-loop health",
     "nothing-parked": "a view could not be written and was set aside; see: conductor-loop health",
     "folders": "a folder is not writable",

@@ -147,6 +147,7 @@ async def _serve(
             policies(settings, rules),
         )
         checking = partial(checks, conductor, source, journal, meters.counts.alerts)
+        open_things.callback(observer.attend, None)
         observer.attend(Daemon(conductor, source, journal, layout, checking))
         control = Control(
             conductor.steering,

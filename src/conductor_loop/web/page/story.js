@@ -1,0 +1,86 @@
+// One intent's whole story, in a dialog; the address carries its id, so it can be passed on.
+
+import { badge, byId, clock, make, stateWords } from "./words.js";
+
+export class Story {
+  constructor() {
+    this.dialog = byId("story");
+    this.shownId = "";
+    byId("close").addEventListener("click", () => this.dialog.close());
+    this.dialog.addEventListener("close", () => {
+      this.shownId = "";
+      history.replaceState(null, "", location.pathname);
+    });
+    addEventListener("hashchange", () => this.follow());
+  }
+
+  follow() {
+    const id = location.hash.slice(1).toUpperCase();
+    if (/^[0-9A-HJKMNP-TV-Z]{26}$/.test(id)) this.open(id);
+  }
+
+  async open(id) {
+    history.replaceState(null, "", `#${id}`);
+    this.shownId = id;
+    const answer = await fetch(`/api/intents/${id}`);
+    if (this.shownId !== id) return;
+    byId("story-title").textContent = answer.ok ? "" : "This intent cannot be shown";
+    byId("story-body").replaceChildren();
+    if (answer.ok) this.show(await answer.json());
+    else byId("story-body").textContent = `${answer.status}: ${await answer.text()}`;
+    if (!this.dialog.open) this.dialog.showModal();
+  }
+
+  changed(ids) {
+    if (this.shownId && ids.includes(this.shownId)) this.open(this.shownId);
+  }
+
+  show(intent) {
+    byId("story-title").textContent = intent.intent_file;
+    const facts = make("dl", { className: "facts" });
+    const fact = (label, ...what) => facts.append(make("dt", {}, label), make("dd", { className: "mono" }, ...what));
+    facts.append(make("dt", {}, "now"), make("dd", {}, badge(intent.state)));
+    fact("id", intent.intent_id);
+    for (const [label, text] of intent.facts) fact(label, text);
+    for (const other of intent.same_name) {
+      const link = make("a", { href: `#${other.intent_id}` }, other.intent_id);
+      fact("same name", link, ` (${stateWords[other.state]})`);
+    }
+    const parts = [facts];
+    if (intent.remedy) parts.push(make("h3", {}, "What to do"), this.remedy(intent));
+    parts.push(make("h3", {}, "What happened"), this.steps(intent.steps));
+    if (intent.outputs.length) parts.push(make("h3", {}, "Package"), this.outputs(intent.outputs));
+    parts.push(make("h3", {}, "The same in a terminal"), this.command(intent.why));
+    byId("story-body").replaceChildren(...parts);
+  }
+
+  remedy(intent) {
+    return intent.retry ? this.command(intent.retry) : make("p", {}, intent.remedy);
+  }
+
+  steps(steps) {
+    const list = make("ol", { className: "steps" });
+    for (const step of steps) {
+      const item = make("li", {}, make("time", { dateTime: step.at }, `${clock(step.at)} · entry ${step.seq}`), step.headline);
+      if (step.evidence.length) item.append(make("pre", {}, step.evidence.join("\n")));
+      list.append(item);
+    }
+    return list;
+  }
+
+  outputs(outputs) {
+    const lines = outputs.map((each) => `${each.path}\n  SHA-256 ${each.sha256}`);
+    return make("pre", {}, lines.join("\n"));
+  }
+
+  command(text) {
+    const copy = make("button", { type: "button" }, "Copy");
+    copy.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(text);
+      copy.textContent = "Copied";
+    });
+    // Browsers offer the clipboard to secure pages only.
+    copy.hidden = !navigator.clipboard;
+    return make("div", { className: "command" }, make("pre", {}, text), copy);
+  }
+}

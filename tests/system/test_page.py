@@ -1,0 +1,183 @@
+"""The live page in a real browser: what it shows, that it keeps up, and that nothing runs in it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser import Browser, chromium
+from tests.system.daemon import Site, intent
+from tests.system.test_http import Server, serving
+
+pytestmark = pytest.mark.needs("chromium")
+SCRIPT = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+SHOWN_FILES = "[...document.querySelectorAll('#sheet .row')].map((r) => r.children[1].textContent)"
+
+# Milliseconds from a keystroke or a jump to the next frame, at worst.
+LONGEST_FRAME = """(async () => {
+  const search = document.querySelector('#search'), view = document.querySelector('#window');
+  const type = (words) => { search.value = words; search.dispatchEvent(new Event('input')); };
+  const jump = (top) => { view.scrollTop = top; view.dispatchEvent(new Event('scroll')); };
+  let longest = 0;
+  for (const step of [() => type('49'), () => type(''), () => jump(1e9), () => jump(0)]) {
+    const began = performance.now();
+    step();
+    await new Promise(requestAnimationFrame);
+    longest = Math.max(longest, performance.now() - began);
+  }
+  return longest;
+})()"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@contextlib.contextmanager
+def opened(server: Server, tmp_path: Path) -> Iterator[Browser]:
+    """A browser that shows the page, connected."""
+    with chromium(tmp_path / "profile") as browser:
+        browser.resize(1280, 1000)
+        browser.open(f"http://127.0.0.1:{server.port}/")
+        browser.wait_for("document.querySelector('#link')?.textContent === 'live'", "it is live")
+        yield browser
+        assert browser.complaints == []
+
+
+def text(browser: Browser, selector: str) -> str:
+    return str(browser.run(f"document.querySelector({selector!r}).textContent"))
+
+
+def test_the_page_shows_what_is_and_follows_what_happens(site: Site, tmp_path: Path) -> None:
+    with serving(site) as server:
+        site.hand_over_all({"intent-first.json": intent("amf")})
+        site.wait_for_final(1)
+        with opened(server, tmp_path) as browser:
+            browser.wait_for("document.querySelector('#sheet .row')", "the first intent is shown")
+            assert browser.run(SHOWN_FILES) == ["intent-first.json"]
+            browser.wait_for("document.querySelectorAll('#tiles dd').length === 7", "figures")
+
+            site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(20)})
+            site.hand_over("intent-bad.json", b"{}")
+
+            browser.wait_for(f"{SHOWN_FILES}.includes('intent-bad.json')", "the new ones came")
+            browser.wait_for("document.querySelector('#causes button')", "the cause is shown")
+            browser.wait_for("document.title.startsWith('Intents flow')", "it says that they flow")
+            site.pause()
+            browser.wait_for(
+                "document.querySelector('#headline').textContent === 'Paused'", "pause"
+            )
+            site.resume()
+            site.wait_for_final(22)
+
+
+def test_one_intents_story_is_opened_by_keyboard_and_has_its_package_and_remedy(
+    site: Site, tmp_path: Path
+) -> None:
+    porch = site.porch('case "$name" in *b.json) echo "no such site" >&2; exit 2;; esac')
+    with serving(site, "-porch", porch) as server:
+        site.hand_over_all({"intent-a.json": intent("a")})
+        site.wait_for_final(1)
+        site.hand_over("intent-b.json", intent("b"))
+        site.wait_for_final(2)
+        with opened(server, tmp_path) as browser:
+            browser.wait_for("document.querySelectorAll('#sheet .row').length === 2", "both")
+            browser.run("document.querySelector('#window').focus()")
+            browser.press("ArrowDown")
+            browser.press("Enter")
+            browser.wait_for("document.querySelector('#story').open", "its story is open")
+            assert text(browser, "#story-title") == "intent-b.json"
+            story = text(browser, "#story-body")
+            assert f"conductor-loop retry {site.intent_id('intent-b.json')}" in story
+            assert "no such site" in story
+            browser.press("Escape")
+            browser.wait_for("!document.querySelector('#story').open", "it is closed")
+
+
+def test_a_published_intents_story_lists_its_files(site: Site, tmp_path: Path) -> None:
+    with serving(site) as server:
+        site.hand_over_all({"intent-a.json": intent("amf")})
+        site.wait_for_final(1)
+        (output,) = site.verdict("intent-a.json")["outputs"][:1]
+        with opened(server, tmp_path) as browser:
+            browser.open(f"http://127.0.0.1:{server.port}/#{site.intent_id('intent-a.json')}")
+            browser.run("location.reload()")
+            browser.wait_for("document.querySelector('#story')?.open", "the address opens it")
+            assert output["sha256"] in text(browser, "#story-body")
+
+
+def test_row_41_a_script_in_a_name_or_a_message_is_shown_as_text(
+    site: Site, tmp_path: Path
+) -> None:
+    porch = site.porch(f"echo '{SCRIPT}' >&2; exit 2")
+    name = "intent-<img src=x onerror=alert(1)>.json"
+    with serving(site, "-porch", porch) as server:
+        site.hand_over_all({name: intent("a")})
+        site.wait_for_final(1)
+        with opened(server, tmp_path) as browser:
+            browser.wait_for("document.querySelector('#causes button')", "the cause is shown")
+            browser.run("document.querySelector('#sheet .row').click()")
+            browser.wait_for("document.querySelector('#story').open", "its story is open")
+            assert text(browser, "#story-title") == name
+            assert SCRIPT in text(browser, "#story-body")
+            assert (
+                browser.run("document.querySelectorAll('main img, dialog img, dialog b').length")
+                == 0
+            )
+
+
+def test_row_41_the_page_may_run_no_script_but_its_own(site: Site, tmp_path: Path) -> None:
+    with serving(site) as server, chromium(tmp_path / "profile") as browser:
+        browser.open(f"http://127.0.0.1:{server.port}/")
+        browser.wait_for("document.querySelector('#link')?.textContent === 'live'", "it is live")
+        browser.run(
+            "(() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1';"
+            "document.body.append(s); })()"
+        )
+        assert browser.run("window.ran ?? null") is None
+        assert any("Content Security Policy" in told for told in browser.complaints)
+
+
+def test_five_thousand_rows_do_not_stall_the_page(site: Site, tmp_path: Path) -> None:
+    count = 5_000
+    site.hand_over_all({f"intent-{n:04d}.json": b"{}" for n in range(count)})
+    with serving(site) as server:
+        site.wait_for_final(count)
+        with opened(server, tmp_path) as browser:
+            browser.wait_for(
+                "document.querySelector('#found').textContent === '5,000 intents'", "all are there"
+            )
+            assert browser.run("document.querySelectorAll('#sheet .row').length") < 60
+            longest = browser.run(LONGEST_FRAME)
+            # What people feel as a stall; a loaded machine gets some room.
+            assert longest < 500
+            browser.run("document.querySelector('#window').focus()")
+            browser.press("End")
+            browser.wait_for(f"{SHOWN_FILES}.includes('intent-0000.json')", "the last row")
+
+
+def test_nothing_sticks_out_at_any_width(site: Site, tmp_path: Path) -> None:
+    with serving(site) as server:
+        site.hand_over_all({f"intent-{'x' * 200}.json": intent("amf")})
+        site.wait_for_final(1)
+        with opened(server, tmp_path) as browser:
+            browser.wait_for("document.querySelector('#sheet .row')", "it is shown")
+            for width in (360, 768, 1280):
+                browser.resize(width, 800)
+                assert browser.run("document.documentElement.scrollWidth") <= width
+
+
+def test_the_page_follows_the_systems_choice_of_dark_and_light(site: Site, tmp_path: Path) -> None:
+    with serving(site) as server, chromium(tmp_path / "profile") as browser:
+        grounds = []
+        for scheme in ("dark", "light"):
+            browser.prefer(scheme)
+            browser.open(f"http://127.0.0.1:{server.port}/?{scheme}")
+            browser.wait_for("document.documentElement?.dataset.theme", "a theme is chosen")
+            assert browser.run("document.documentElement.dataset.theme") == scheme
+            grounds.append(browser.run("getComputedStyle(document.body).backgroundColor"))
+        assert grounds[0] != grounds[1]
