@@ -33,8 +33,10 @@ def site(tmp_path: Path) -> Site:
 def open_site() -> Iterator[Site]:
     """A site that everybody can reach, with one intent: root's daemon is nobody."""
     top = Path(mkdtemp(dir="/dev/shm"))
-    top.chmod(0o777)
+    top.chmod(0o755)
     site = Site(top)
+    site.out.mkdir()
+    site.out.chmod(0o777)
     site.environment["CONDUCTOR_CHILD_WRITE"] = ""
     site.hand_over_all({"intent-a.json": intent()})
     site.handoff.chmod(0o777)

@@ -416,6 +416,13 @@ class Settings:
         name="child.processes",
         has_flag=False,
     )
+    porch_sha256: str | None = _setting(
+        readers.unless(("",), readers.sha256()),
+        "",
+        _PORCH,
+        "what the porch command must hash to, else nothing starts",
+        shown_default="whatever is there at start",
+    )
     sandbox: SandboxChoice = _setting(
         readers.choice(SandboxChoice),
         "auto",

@@ -205,6 +205,17 @@ def _is_namespace_pattern(part: str) -> bool:
     return is_label(part[:-1] + "x" if part.endswith("*") else part)
 
 
+def sha256() -> Reader[str]:
+    """A SHA-256 in hex."""
+
+    def read(given: str) -> str:
+        if re.fullmatch(r"[0-9a-fA-F]{64}", given) is None:
+            raise Unreadable(f"{given!r} is not a SHA-256", "give the 64 digits of sha256sum")
+        return given.lower()
+
+    return Reader("HEX", read)
+
+
 def folders() -> Reader[tuple[Path, ...]]:
     """Absolute paths, separated by commas."""
 

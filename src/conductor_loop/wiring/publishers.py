@@ -93,5 +93,6 @@ def _porch(settings: Settings, state: Path) -> PorchSection:
         grace=settings.grace,
         environment={n: os.environ[n] for n in settings.child_env if n in os.environ},
         sandbox=sandbox_section(settings, state),
+        pinned_sha256=settings.porch_sha256 or "",
         scrub=settings.security_enabled,
     )

@@ -69,6 +69,8 @@ class PorchSection:
     sandbox: SandboxSection
     scrub: bool = True
     """Whether secrets are taken out of what porch printed."""
+    pinned_sha256: str = ""
+    """What the program must hash to, in hex; empty: whatever is there at start."""
 
 
 class PorchCommand:
@@ -137,6 +139,32 @@ def _unusable(name: str, reason: str) -> CannotStart:
     )
 
 
+def require_trusted(command: PorchCommand, pinned_sha256: str = "") -> None:
+    """Refuse a program that anybody may replace, or that is not the pinned one.
+
+    A folder with the sticky bit counts as closed: only owners replace what is in it. Raises
+    CannotStart.
+    """
+    real = os.path.realpath(command.path)
+    parents = [real]
+    while parents[-1] != b"/":
+        parents.append(os.path.dirname(parents[-1]))
+    for path in parents:
+        mode = os.stat(path).st_mode
+        if mode & stat.S_IWOTH and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
+            raise CannotStart(
+                f"porch could be replaced by anybody: {shown(path)} is writable by all",
+                hint=f"chmod o-w {shown(path)}",
+                code="porch_writable_by_all",
+            )
+    if pinned_sha256 and command.sha256() != pinned_sha256.lower():
+        raise CannotStart(
+            f"{shown(command.path)} is not the pinned porch: its SHA-256 is {command.sha256()}",
+            hint="install the porch that -porch-sha256 names, or pin this one",
+            code="porch_not_pinned",
+        )
+
+
 class PorchPublisher:
     """A `Publisher` that runs the porch command once per attempt."""
 
@@ -151,6 +179,7 @@ class PorchPublisher:
         """Open OUT, to sync its file system; raises OSError."""
         out = os.fsencode(section.out.absolute())
         self.command = command
+        self._sha256 = command.sha256()
         self._children = children
         self._spool = spool
         self._clock = clock
@@ -170,6 +199,8 @@ class PorchPublisher:
         """See `ports.Publisher`."""
         attempt = f"{lease.intent_id}.{lease.attempt}"
         started_at, porch_sha256 = self._clock.now(), self.command.sha256()
+        if porch_sha256 and porch_sha256 != self._sha256:
+            return Undelivered(0, started_at, timedelta(0), self._changed(porch_sha256))
         try:
             copy = self._spool.put(attempt, lease.name, lease.body)
         except OSError as error:
@@ -195,6 +226,17 @@ class PorchPublisher:
     async def recall(self) -> None:
         """See `ports.Publisher`."""
         await self._children.recall()
+
+    def _changed(self, now: str) -> Failure:
+        """Somebody replaced the program under the running daemon: nothing runs until it is back."""
+        return Failure(
+            kind=FailureKind.ENVIRONMENT,
+            code="porch_changed",
+            message=f"{shown(self.command.path)} was changed under the running daemon: its SHA-256 "
+            f"is {now}, and was {self._sha256} at start",
+            hint="if that was meant, restart the daemon; else put the old one back and find out "
+            "who did it: the queue waits and goes on by itself",
+        )
 
     def _describe(self, lease: Lease, outcome: Delivered | Undelivered) -> None:
         if not _log.isEnabledFor(logging.DEBUG):
@@ -295,6 +337,7 @@ async def open_porch(
     Raises CannotStart.
     """
     command = resolve_porch(section.porch)
+    require_trusted(command, section.pinned_sha256)
     prefix = token_prefix(state)
     with _folders_named():
         spool = Spool(section.state)

@@ -1,0 +1,83 @@
+"""Which porch is run: the one that was there at start, that nobody else may replace."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from conductor_loop.core.states import State
+from tests.system.daemon import Site, intent, wait_until
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    site = Site(tmp_path)
+    site.hand_over_all({"intent-a.json": intent()})
+    return site
+
+
+def test_row_36_a_porch_swapped_under_the_daemon_holds_the_queue(site: Site) -> None:
+    porch = Path(site.porch("echo first >> $top/ledger"))
+    honest = porch.read_bytes()
+    with site.daemon("-porch", str(porch)) as daemon:
+        site.verdict("intent-a.json")
+        porch.write_bytes(honest.replace(b"first", b"forged"))
+        site.hand_over("intent-b.json", intent("upf"))
+        wait_until(lambda: daemon.has_said("was changed under the running daemon"), "it is noticed")
+        assert not site.is_healthy()
+        porch.write_bytes(honest)
+        assert site.verdict("intent-b.json")["status"] == "success"
+
+    assert site.ledger() == ["first", "first"]
+
+
+def test_row_36_a_restart_takes_the_new_porch(site: Site) -> None:
+    porch = Path(site.porch("echo first >> $top/ledger"))
+    site.once("-porch", str(porch))
+    site.hand_over("intent-b.json", intent("upf"))
+    porch.write_bytes(porch.read_bytes().replace(b"first", b"second"))
+    site.once("-porch", str(porch))
+
+    assert site.ledger() == ["first", "second"]
+    with site.journal() as reader:
+        assert reader.state(site.intent_id("intent-b.json")) is State.PUBLISHED
+
+
+def test_row_36_a_pinned_porch_is_run_and_no_other(site: Site) -> None:
+    porch = site.porch("exit 0")
+    digest = hashlib.sha256(Path(porch).read_bytes()).hexdigest()
+
+    refused = site.once("-porch", porch, "-porch-sha256", "0" * 64)
+    taken = site.once("-porch", porch, "-porch-sha256", digest)
+
+    assert refused.returncode == 1
+    assert "is not the pinned porch" in refused.stderr
+    assert taken.returncode == 0
+
+
+@pytest.mark.parametrize("what", ["porch", "folder"])
+def test_row_36_a_porch_that_anybody_may_replace_is_refused(site: Site, what: str) -> None:
+    folder = site.top / "bin"
+    folder.mkdir()
+    porch = folder / "porch"
+    porch.write_text("#!/bin/sh\nexit 0\n")
+    porch.chmod(0o755)
+    (porch if what == "porch" else folder).chmod(0o777)
+
+    done = site.once("-porch", str(porch))
+
+    assert done.returncode == 1
+    assert "writable by all" in done.stderr
+    assert site.names_in("processed") == []
+
+
+def test_row_36_a_porch_in_the_working_folder_is_not_found_by_name(site: Site) -> None:
+    site.porch("exit 0")
+    site.environment["PATH"] = f".:{site.environment['PATH']}"
+
+    done = site.once("-porch", "porch")
+
+    assert done.returncode == 1
+    assert "executable file not found in $PATH" in done.stderr
