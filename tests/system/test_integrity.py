@@ -90,14 +90,13 @@ def test_whatever_is_changed_is_found(
 def test_a_verdict_that_somebody_signed_anew_with_our_key_differs_from_the_journal(
     site: Site,
 ) -> None:
-    from conductor_loop.adapters.keys.store import open_keys
+    from conductor_loop.adapters.keys.store import key_in_use
     from conductor_loop.core.verdict import encode_verdict, signed_verdict
-    from tests.fakes import BEGINNING
 
     verdict = json.loads(site.verdict_path(NAME).read_bytes())
     del verdict["signature"]
     verdict["message"] = "Processed by somebody else"
-    keys = open_keys(site.state, BEGINNING, "mallory")
+    keys = key_in_use(site.state)
     forged = encode_verdict(signed_verdict(verdict, keys.kid, keys.sign))
     site.verdict_path(NAME).write_bytes(forged)
 

@@ -13,10 +13,10 @@ from typing import Protocol
 import msgspec
 
 from conductor_loop.core.faults import Fault
-from conductor_loop.core.jws import Verifier
+from conductor_loop.core.jws import STATUS, Verifier
 from conductor_loop.core.naming import shown, verdict_name
 from conductor_loop.core.places import Place, filed_path
-from conductor_loop.core.proof import Proof, prove
+from conductor_loop.core.proof import Proof, about_of, prove
 
 _STATUS, _HISTORY = b"status", b"history"
 _SUFFIX = b".status"
@@ -107,6 +107,8 @@ def check_file(path: bytes, keys: Verifier, known: Known) -> Checked:
     proof = prove(data, keys)
     if proof.faults:
         return Checked(path, proof)
+    if about_of(proof.document or {}) != STATUS and not path.endswith(_SUFFIX):
+        return Checked(path, proof)  # a report stands anywhere and is about no file
     stale = _stale(path, proof, known)
     if stale is not None and _read(path, _LONGEST_VERDICT) != data:
         return check_file(path, keys, known)  # the daemon has just written the newer one

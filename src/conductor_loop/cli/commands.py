@@ -28,6 +28,7 @@ SUMMARIES = {
     "keys": "show, rotate and export the keys that sign",
     "audit": "prove, show or export the audit log",
     "verify": "check the signatures of verdicts",
+    "compliance": "hold controls of public catalogues against evidence",
     "doctor": "check this machine and these folders, changing nothing",
     "install": "install as a service of systemd",
     "schema": "print the schema of an intent or of a verdict",

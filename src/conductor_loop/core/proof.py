@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from conductor_loop.core.canonical import off_profile
 from conductor_loop.core.faults import Fault
-from conductor_loop.core.jws import FIELD, STATUS, Verifier, kid_of, signature_fault
+from conductor_loop.core.jws import COMPLIANCE, FIELD, STATUS, Verifier, kid_of, signature_fault
 from conductor_loop.core.quoting import quoted
 
 
@@ -47,8 +47,13 @@ def prove(data: bytes, keys: Verifier) -> Proof:
         return Proof(faults=(document,))
     kid = kid_of(document.get(FIELD))
     # Off the profile, two programs could take different bytes for what was signed.
-    fault = off_profile(document) or signature_fault(document, STATUS, keys)
+    fault = off_profile(document) or signature_fault(document, about_of(document), keys)
     return Proof(kid, document, () if fault is None else (fault,))
+
+
+def about_of(document: Mapping[str, object]) -> str:
+    """The `typ` that a document has to be signed with; what says no kind is a verdict."""
+    return COMPLIANCE if document.get("kind") == "compliance-report" else STATUS
 
 
 class _Refused(ValueError):

@@ -56,6 +56,44 @@ class _Private:
         return thumbprint(self.public)
 
 
+class KeyInUse:
+    """`ports.Signer` for whoever has no lock: what a daemon signs with now, changed by nobody."""
+
+    def __init__(self, private: _Private) -> None:
+        self._private = private
+        self.kid, self.public = private.kid, private.public
+
+    def sign(self, message: bytes) -> bytes:
+        """See `ports.Signer`."""
+        return self._private.key.sign(message)
+
+
+def key_in_use(state_dir: Path, *, given: Path | None = None) -> KeyInUse:
+    """The key that the chain of custody names last. Raises KeysUnusable when it is not there."""
+    path = state_dir / FOLDER
+    private = _given_key(given) if given is not None else None
+    if private is None:
+        try:
+            folder = disk.open_folder(os.fspath(path))
+            try:
+                private = _own_key(folder, path)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise KeysUnusable(
+                f"cannot read the signing key in {path}: {error.strerror}",
+                hint="run it as the daemon's user, with the daemon's -handoff or -state-dir",
+                code="key_unreadable",
+            ) from error
+    chain = read_chain(state_dir)
+    if private is None or not chain or chain[-1].kid != private.kid:
+        raise KeysUnusable(
+            f"the key in {path} is not the one in use",
+            hint="start the daemon: it makes or recognises its key",
+        )
+    return KeyInUse(private)
+
+
 class Keys:
     """`ports.Signer` and `core.jws.Verifier`: signs with the newest key, knows every earlier."""
 
