@@ -24,6 +24,7 @@ SUMMARIES = {
     "pause": "start no new attempts",
     "resume": "lift a pause",
     "cancel": "end intents that have not finished",
+    "config": "check, show or reload the settings",
     "health": "tell whether the daemon is live and ready",
     "keys": "show, rotate and export the keys that sign",
     "audit": "prove, show or export the audit log",

@@ -121,6 +121,15 @@ def setting_of(action: argparse.Action) -> Option | None:
     return OPTIONS[action.dest.removeprefix(_DESTINATION)]
 
 
+def given_settings(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """The settings that a command line gave, as it gave them."""
+    return [
+        (name.removeprefix(_DESTINATION), value)
+        for name, value in vars(args).items()
+        if name.startswith(_DESTINATION)
+    ]
+
+
 def _settings_among(
     flags: Sequence[tuple[argparse.Action, str | None]],
 ) -> Iterator[tuple[str, str]]:

@@ -47,10 +47,15 @@ def configure_logging(settings: Settings) -> None:
     handler.setFormatter(JsonLines(traces) if shape is LogFormat.JSON else TextLines(traces))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(_LEVELS[settings.log_level])
+    set_log_level(settings)
     logging.captureWarnings(capture=True)
     threading.excepthook = _thread_died
     sys.unraisablehook = _unraisable
+
+
+def set_log_level(settings: Settings) -> None:
+    """Write from now on what the settings say."""
+    logging.getLogger().setLevel(_LEVELS[settings.log_level])
 
 
 def log_unexpected(error: Exception) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from conductor_loop.cli.flags import add_settings
-from conductor_loop.cli.logging_setup import configure_logging
+from conductor_loop.cli.flags import add_settings, given_settings
+from conductor_loop.cli.logging_setup import configure_logging, set_log_level
 from conductor_loop.cli.progress import progress_bar
 from conductor_loop.cli.terminal import print_error, print_line
 from conductor_loop.core.durations import format_duration
-from conductor_loop.settings import Settings
+from conductor_loop.settings import Settings, load_settings
 from conductor_loop.settings.model import OPTIONS
+from conductor_loop.settings.reloading import Reloading
 
 if TYPE_CHECKING:
     from conductor_loop.wiring import Report
@@ -41,19 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_settings(parser.add_argument_group(group), *names)
 
 
-def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  settings hold all
+def run(args: argparse.Namespace, settings: Settings) -> int:
     """Start the log, then everything else; with -once, sum up."""
     configure_logging(settings)
     for warning in settings.warnings:
         logging.getLogger(__name__).warning(warning)
     from conductor_loop import wiring
 
+    flags = given_settings(args)
+    reloading = Reloading(settings, lambda: load_settings(flags, os.environ), set_log_level)
     if not settings.once:
-        wiring.run(settings)
+        wiring.run(settings, reloading=reloading)
         return 0
     start = time.monotonic()
     with progress_bar(settings.handoff) as listeners:
-        report = wiring.run(settings, listeners)
+        report = wiring.run(settings, listeners, reloading)
     return _summed_up(report, timedelta(seconds=round(time.monotonic() - start, 3)))
 
 

@@ -11,6 +11,7 @@ from conductor_loop.core.control import (
     Check,
     Health,
     Pause,
+    Reload,
     Reply,
     Request,
     Resume,
@@ -23,15 +24,21 @@ from conductor_loop.core.intent import Target
 Checks = Callable[[], Sequence[Check]]
 Rotate = Callable[[str], str]
 """Signs with a new key, in an operator's name, and names the key. Raises ConductorError."""
+ReadAgain = Callable[[str], tuple[Sequence[str], Sequence[str]]]
+"""Reads the settings again, in an operator's name: those that changed, those that need a restart.
+Raises ConductorError, and then nothing has changed."""
 
 
 class Control:
     """Answers what comes through the control socket or from a command that holds the lock."""
 
-    def __init__(self, steering: Steering, checks: Checks, rotate: Rotate) -> None:
+    def __init__(
+        self, steering: Steering, checks: Checks, rotate: Rotate, read_again: ReadAgain
+    ) -> None:
         self._steering = steering
         self._checks = checks
         self._rotate = rotate
+        self._read_again = read_again
 
     async def obey(self, request: Request, by: str) -> Reply:
         """Carry out a request. Raises Refused; for several intents refusals are per intent."""
@@ -53,6 +60,9 @@ class Control:
                 return await self._retry(request, by)
             case RotateKey():
                 return Reply(pid=os.getpid(), kid=self._rotate(by))
+            case Reload():
+                changed, waiting = self._read_again(by)
+                return Reply(pid=os.getpid(), changed=tuple(changed), needs_restart=tuple(waiting))
 
     async def _retry(self, request: Retry, by: str) -> Reply:
         new_ids: list[str] = []

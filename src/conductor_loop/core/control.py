@@ -49,7 +49,11 @@ class RotateKey(_Request, frozen=True):
     """Sign with a new key from now on."""
 
 
-Request = Pause | Resume | Cancel | Retry | Health | RotateKey
+class Reload(_Request, frozen=True):
+    """Read the settings again, and change what can change."""
+
+
+Request = Pause | Resume | Cancel | Retry | Health | RotateKey | Reload
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,6 +72,10 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     refusals: tuple[Fault, ...] = ()
     checks: tuple[Check, ...] = ()
     """For `Health`."""
+    changed: tuple[str, ...] = ()
+    """For `Reload`: the settings that are in effect now."""
+    needs_restart: tuple[str, ...] = ()
+    """For `Reload`: those that wait for the next start."""
     pid: int = 0
     kid: str = ""
     """The new key, for `RotateKey`."""

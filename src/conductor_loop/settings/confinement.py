@@ -85,6 +85,11 @@ def _rules(settings: Settings, state: Path) -> Iterator[tuple[str, bytes]]:
         value = getattr(settings, option.attribute)
         if option.reader.leads_to == "file" and value is not None:
             yield "see", os.fsencode(value.absolute())
+    if settings.config is not None:
+        # Read again on demand, when another file may have its name; never /etc as a whole.
+        folder = settings.config.absolute().parent.resolve()
+        if folder not in (Path("/"), Path("/etc")):
+            yield "see", os.fsencode(folder)
 
 
 def _backup_folders(settings: Settings) -> list[Path]:

@@ -44,11 +44,13 @@ from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import confine_daemon, leave_root_behind
 from conductor_loop.settings.intake import intake_rules
+from conductor_loop.settings.reloading import Reloading
 from conductor_loop.spare_folders import SpareFolders
 from conductor_loop.wiring.backups import backing_up
 from conductor_loop.wiring.guarding import guarding, watchers
 from conductor_loop.wiring.lifecycle import (
     keeping_informed,
+    read_settings_again,
     serving_http,
     stop_on_signals,
     telling,
@@ -80,17 +82,28 @@ class Report:
     unfinished: int
 
 
-def run(settings: Settings, listeners: Sequence[Listener] = ()) -> Report:
-    """Serve until stopped, or with `-once` until all is final. Raises ConductorError."""
+def run(
+    settings: Settings,
+    listeners: Sequence[Listener] = (),
+    reloading: Reloading | None = None,
+) -> Report:
+    """Serve until stopped, or with `-once` until all is final. Raises ConductorError.
+
+    Without `reloading` the settings come from a program, and reading them again changes nothing.
+    """
+    reloading = reloading or Reloading(settings, lambda: settings, lambda _: None)
     try:
         require_porch(settings)
-        return asyncio.run(_serve(settings, listeners, leave_root_behind(settings)))
+        return asyncio.run(_serve(settings, reloading, listeners, leave_root_behind(settings)))
     except BaseExceptionGroup as group:
         raise _first_cause(group) from group
 
 
 async def _serve(
-    settings: Settings, listeners: Sequence[Listener], must_be_confined: bool
+    settings: Settings,
+    reloading: Reloading,
+    listeners: Sequence[Listener],
+    must_be_confined: bool,
 ) -> Report:
     clock, rules, tally, meters = SystemClock(), intake_rules(settings), Tally(), Meters()
     observer, boards = Observer(settings, meters.counts), list[NoticeBoard]()
@@ -153,9 +166,10 @@ async def _serve(
             conductor.steering,
             observer.checks,
             lambda by: _rotated(keys, clock, notices, by),
+            read_again := partial(read_settings_again, reloading, notices),
         )
         manager = open_things.enter_context(telling(service_manager(os.environ, os.getpid())))
-        stop_on_signals(conductor, manager)
+        stop_on_signals(conductor, manager, read_again)
         async with (
             serve_control(Path(layout.state_path), control.obey, notices),
             keeping_informed(manager, conductor, observer.stuck),

@@ -13,9 +13,11 @@ from contextlib import asynccontextmanager
 
 from conductor_loop.adapters.systemd.notify import ServiceManager
 from conductor_loop.conductor.daemon import Conductor
+from conductor_loop.core.faults import ConductorError
 from conductor_loop.operations.vitals import Observer
 from conductor_loop.ports import Notices
 from conductor_loop.settings import Settings
+from conductor_loop.settings.reloading import Reloading
 
 _log = logging.getLogger("conductor_loop")
 
@@ -48,8 +50,22 @@ async def keeping_informed(
         informing.cancel()
 
 
-def stop_on_signals(conductor: Conductor, manager: ServiceManager | None) -> None:
-    """SIGTERM and SIGINT end the work in order; the second one ends at once."""
+def read_settings_again(
+    reloading: Reloading, notices: Notices, by: str
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Read the settings again for somebody, and put it on record. Raises SettingsMistaken."""
+    done = reloading.reload()
+    _log.info("settings read again: %s", done.describe())
+    notices.report("settings_reloaded", by=by, changed=", ".join(done.changed))
+    return done.changed, done.needs_restart
+
+
+def stop_on_signals(
+    conductor: Conductor,
+    manager: ServiceManager | None,
+    read_again: Callable[[str], object],
+) -> None:
+    """SIGTERM and SIGINT end the work in order, the second one at once; SIGHUP reads again."""
     loop = asyncio.get_running_loop()
     asked = False
 
@@ -66,15 +82,18 @@ def stop_on_signals(conductor: Conductor, manager: ServiceManager | None) -> Non
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    loop.add_signal_handler(signal.SIGHUP, _hang_up, stop)
+    loop.add_signal_handler(signal.SIGHUP, _hang_up, stop, read_again)
 
 
-def _hang_up(stop: Callable[[signal.Signals], None]) -> None:
-    """The terminal is gone: so are we. Without one it is logrotate's habit: nothing to do."""
+def _hang_up(stop: Callable[[signal.Signals], None], read_again: Callable[[str], object]) -> None:
+    """The terminal is gone: so are we. Without one somebody wants the settings read again."""
     if sys.stderr.isatty():
         stop(signal.SIGHUP)
-    else:
-        _log.info("SIGHUP: a rotated log is noticed without it, settings are read at start")
+        return
+    try:
+        read_again("SIGHUP")
+    except ConductorError as error:
+        _log.error("the settings stay as they were: %s", error.message)
 
 
 @asynccontextmanager

@@ -48,7 +48,12 @@ async def _steer_offline(settings: Settings, request: Request) -> Reply:
         steering = Steering(
             journal, journal.reader, clock, new_id(clock), reader(rules), backlog, None, recovered
         )
-        control = Control(steering, list, lambda _: "")  # keys are rotated above
+        control = Control(
+            steering,
+            list,
+            lambda _: "",  # keys are rotated above
+            lambda _: ((), ()),  # nothing runs that could read its settings again
+        )
         reply = await control.obey(request, user_name(os.geteuid()))
     return Reply(reply.intent_ids, reply.refusals)
 
