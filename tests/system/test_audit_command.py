@@ -160,7 +160,8 @@ def test_show_filters_and_export_writes_lines_that_are_the_log(site: Site) -> No
         "intent.published",
     ]
     severe = site.asked("audit", "show", "--severity", "medium")
-    assert [record["action"] for record in severe] == ["intent.rejected"]
+    assert "intent.rejected" in [record["action"] for record in severe]
+    assert {record["severity"] for record in severe} <= {"medium", "high", "critical"}
     assert site.asked("audit", "show", "--since", "2999-01-01") == []
     assert len(site.asked("audit", "show", "--action", "log.")) == 2
     assert "intent.rejected" in site.command("audit", "show").stdout
@@ -201,7 +202,7 @@ def test_ocsf_events_are_json_lines(site: Site) -> None:
     lines = site.command("audit", "export", "--format", "ocsf").stdout.splitlines()
     events = [json.loads(line) for line in lines]
     assert len(events) == len(_log(site).read_bytes().splitlines())
-    assert {event["class_uid"] for event in events} == {6002, 6003}
+    assert {6002, 6003} <= {event["class_uid"] for event in events} <= {2004, 6002, 6003}
 
 
 def test_without_a_log_the_command_says_what_to_do(tmp_path: Path) -> None:
