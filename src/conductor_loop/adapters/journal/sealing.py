@@ -24,9 +24,12 @@ KEY_BYTES = 32
 _HEAD = struct.Struct(">BI")  # version, kid
 _NONCE_BYTES = 12  # 96 bits: NIST SP 800-38D, 8.2
 _TAG_BYTES = 16
-_LEAST = _HEAD.size + _NONCE_BYTES + _TAG_BYTES
+_SEALED_FROM = _HEAD.size + _NONCE_BYTES
+_LEAST = _SEALED_FROM + _TAG_BYTES
 # Enough that two values never meet by chance, and half the index of a whole HMAC.
 _BLIND_BYTES = 16
+# An intent's name and target are asked for several times while it passes.
+_MOST_BLINDED = 1024
 _EVENT = struct.Struct(">qqq")
 _ROW = struct.Struct(">q")
 
@@ -136,46 +139,58 @@ class Vault:
         self._index = hmac.digest(keys.index, b"conductor-loop look-up", "sha256")
         self.counting = hmac.digest(keys.index, b"conductor-loop rows", "sha256")
         """The key under which rows are counted."""
-        self._ciphers: dict[int, AESGCM] = {}
+        self._ciphers: dict[bytes, AESGCM] = {}
+        """By the head of what they sealed."""
+        self.kid = 0
+        self._blinded: dict[bytes, bytes] = {}
         self.sealed = 0
         """How much this process has sealed with the newest key."""
         self.adopt(keys.data)
 
     def adopt(self, data: dict[int, bytes]) -> None:
         """Take these data keys too, and seal with the newest from now on."""
-        self._ciphers |= {kid: self._cipher(key) for kid, key in data.items()}
-        self.kid = max(self._ciphers)
+        for kid, key in data.items():
+            self._ciphers[_HEAD.pack(VERSION, kid)] = self._cipher(key)
+            self.kid = max(self.kid, kid)
+        self._head = _HEAD.pack(VERSION, self.kid)
+        self._newest = self._ciphers[self._head]
         self.sealed = 0
 
     def seal(self, place: bytes, plain: bytes) -> bytes:
         """See `Sealer`."""
         self.sealed += 1
-        head, nonce = _HEAD.pack(VERSION, self.kid), os.urandom(_NONCE_BYTES)
-        return head + nonce + self._ciphers[self.kid].encrypt(nonce, plain, head + place)
+        head, nonce = self._head, os.urandom(_NONCE_BYTES)
+        return head + nonce + self._newest.encrypt(nonce, plain, head + place)
 
     def open(self, place: bytes, stored: bytes) -> bytes:
         """See `Sealer`."""
-        if len(stored) < _LEAST:
-            raise damaged("it is too short")
-        version, kid = _HEAD.unpack_from(stored)
-        cipher = self._ciphers.get(kid) or self._made_meanwhile(kid)
-        if version != VERSION or cipher is None:
-            raise damaged(f"it names version {version} and key {kid}, which are not known")
-        nonce = stored[_HEAD.size : _HEAD.size + _NONCE_BYTES]
-        sealed = stored[_HEAD.size + _NONCE_BYTES :]
+        head = stored[: _HEAD.size]
+        cipher = self._ciphers.get(head) or self._made_meanwhile(head)
+        if cipher is None or len(stored) < _LEAST:
+            raise damaged("it is too short, or its key is not known")
         try:
-            return cipher.decrypt(nonce, sealed, stored[: _HEAD.size] + place)
+            return cipher.decrypt(
+                stored[_HEAD.size : _SEALED_FROM], stored[_SEALED_FROM:], head + place
+            )
         except self._invalid:
             raise damaged("it was altered, or belongs elsewhere") from None
 
-    def _made_meanwhile(self, kid: int) -> AESGCM | None:
+    def _made_meanwhile(self, head: bytes) -> AESGCM | None:
         if self._more is not None:
             self.adopt(self._more())
-        return self._ciphers.get(kid)
+        return self._ciphers.get(head)
 
     def blind(self, column: bytes, value: bytes) -> bytes:
         """See `Sealer`."""
-        return hmac.digest(self._index, column + b"\0" + value, "sha256")[:_BLIND_BYTES]
+        asked = column + b"\0" + value
+        known = self._blinded.get(asked)
+        if known is not None:
+            return known
+        if len(self._blinded) >= _MOST_BLINDED:
+            self._blinded.clear()
+        key = hmac.digest(self._index, asked, "sha256")[:_BLIND_BYTES]
+        self._blinded[asked] = key
+        return key
 
 
 def damaged(why: str) -> JournalDamaged:
