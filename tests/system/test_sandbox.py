@@ -220,3 +220,20 @@ def test_no_network_without_a_sandbox_is_refused(site: Site) -> None:
 
     assert done.returncode == 2
     assert "-sandbox-net none needs a sandbox" in done.stderr
+
+
+def test_row_35_a_child_gets_nothing_that_was_not_listed(site: Site) -> None:
+    hostile_names = ("LD_PRELOAD", "PYTHONPATH", "HTTPS_PROXY", "KUBECONFIG", "AWS_SECRET_KEY")
+    site.environment |= {
+        name: "/nowhere" for name in hostile_names if name not in ("LD_PRELOAD", "PYTHONPATH")
+    }
+    # Harmless to the daemon itself: nothing is there.
+    site.environment |= {"PYTHONPATH": "/nowhere", "LD_PRELOAD": ""}
+    site.environment |= {"LISTED": "yes", "CONDUCTOR_CHILD_ENV": "LISTED"}
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once("-porch", site.porch('env > "$out/environment"; ls /proc/self/fd > "$out/open"'))
+
+    names = {line.partition("=")[0] for line in (site.out / "environment").read_text().splitlines()}
+    assert "LISTED" in names
+    assert not names & set(hostile_names)
+    assert len((site.out / "open").read_text().split()) == 4  # three, and that of the listing
