@@ -30,6 +30,7 @@ SUMMARIES = {
     "audit": "prove, show or export the audit log",
     "verify": "check the signatures of verdicts",
     "compliance": "hold controls of public catalogues against evidence",
+    "forensics": "pack what an investigation begins with, signed",
     "doctor": "check this machine and these folders, changing nothing",
     "install": "install as a service of systemd",
     "schema": "print the schema of an intent or of a verdict",

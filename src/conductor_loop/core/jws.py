@@ -19,6 +19,7 @@ from conductor_loop.core.faults import Fault
 ALGORITHM = "EdDSA"
 STATUS, CUSTODY = "conductor-status+jws", "conductor-custody+jws"
 AUDIT, COMPLIANCE = "conductor-audit+jws", "conductor-compliance+jws"
+FORENSICS = "conductor-forensics+jws"
 """What `typ` says a signature is about, so that one cannot stand for another."""
 FIELD = "signature"
 SIGNATURE_BYTES = 64

@@ -11,8 +11,18 @@ from typing import NoReturn
 
 from conductor_loop.core.canonical import off_profile
 from conductor_loop.core.faults import Fault
-from conductor_loop.core.jws import COMPLIANCE, FIELD, STATUS, Verifier, kid_of, signature_fault
+from conductor_loop.core.jws import (
+    COMPLIANCE,
+    FIELD,
+    FORENSICS,
+    STATUS,
+    Verifier,
+    kid_of,
+    signature_fault,
+)
 from conductor_loop.core.quoting import quoted
+
+_KINDS = {"compliance-report": COMPLIANCE, "forensics-manifest": FORENSICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,8 @@ def prove(data: bytes, keys: Verifier) -> Proof:
 
 def about_of(document: Mapping[str, object]) -> str:
     """The `typ` that a document has to be signed with; what says no kind is a verdict."""
-    return COMPLIANCE if document.get("kind") == "compliance-report" else STATUS
+    kind = document.get("kind")
+    return _KINDS.get(kind, STATUS) if isinstance(kind, str) else STATUS
 
 
 class _Refused(ValueError):
