@@ -11,7 +11,7 @@ import pytest
 
 from conductor_loop.core.compliance.controls import CONTROLS, Evidence, Result, judged
 from conductor_loop.core.compliance.report import as_html, as_json, as_markdown, signed_report
-from tests.system.daemon import Site, intent
+from tests.system.daemon import Site, intent, wait_until
 
 
 @pytest.fixture
@@ -148,3 +148,13 @@ def test_no_control_stands_twice() -> None:
     numbers = [(control.catalogue, control.number) for control in CONTROLS]
 
     assert len(set(numbers)) == len(numbers)
+
+
+def test_a_daemon_keeps_reports_in_its_state_dir(site: Site) -> None:
+    folder = site.state / "compliance"
+    with site.daemon("-compliance-interval", "100ms"):
+        wait_until(lambda: folder.is_dir() and any(folder.glob("report-*.json")), "a report")
+
+    report = next(folder.glob("report-*.json"))
+    assert site.command("verify", str(report)).returncode == 0
+    assert report.stat().st_mode & 0o777 == 0o600

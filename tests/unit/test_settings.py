@@ -59,6 +59,7 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("supersede", "true", "true", True),
     ("retention", "0", '"0"', timedelta(0)),
     ("failed-retention", "1h", '"1h"', timedelta(hours=1)),
+    ("compliance-interval", "24h", '"24h"', timedelta(days=1)),
     ("integrity-interval", "1h", '"1h"', timedelta(hours=1)),
     ("cleanup-interval", "0", '"0"', timedelta(0)),
     ("state-dir", "/state", '"/state"', Path("/state")),

@@ -174,6 +174,12 @@ class Settings:
     cleanup_interval: timedelta = _setting(
         readers.duration(), "24h", _KEEPING, "time between two clean-ups; 0 = never"
     )
+    compliance_interval: timedelta = _setting(
+        readers.duration(),
+        "0",
+        _KEEPING,
+        "time between two signed reports in STATE-DIR/compliance, of which 100 stay; 0 = never",
+    )
     integrity_interval: timedelta = _setting(
         readers.duration(),
         "24h",

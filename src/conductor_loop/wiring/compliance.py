@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from conductor_loop import __version__
+from conductor_loop import __version__, disk
 from conductor_loop.adapters.keys.public import keys_of, read_chain
 from conductor_loop.adapters.keys.store import key_in_use
 from conductor_loop.adapters.verdict_files import NothingKnown, check_file, status_files
 from conductor_loop.core.audit.records import decode_line
 from conductor_loop.core.audit.verification import verify
 from conductor_loop.core.compliance.controls import Evidence, Result
-from conductor_loop.core.compliance.report import Report, signed_report
+from conductor_loop.core.compliance.report import Report, as_json, signed_report
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.jws import Verifier
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
@@ -23,6 +24,7 @@ from conductor_loop.core.wording import timestamp
 from conductor_loop.projections.audit.reading import lines_of
 from conductor_loop.settings import Settings
 
+_FOLDER, _MOST_REPORTS = "compliance", 100
 _MOST_VERDICTS, _MOST_RECORDS = 100, 1000
 _TWICE = b'{"intent_type": "scaling", "intent_type": "scaling"}'
 
@@ -33,6 +35,28 @@ def compliance_report(settings: Settings) -> Report:
     keys, _ = keys_of(read_chain(settings.state_dir))
     found = _found(settings, keys)
     return signed_report(found, timestamp(datetime.now(UTC)), __version__, key.kid, key.sign)
+
+
+def keep_report(settings: Settings) -> None:
+    """Write a report into the state dir, whole and for its owner alone; drop all but the newest.
+
+    Raises OSError when it cannot be written, KeysUnusable without a key.
+    """
+    report = compliance_report(settings)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(settings.state_dir / _FOLDER, 0o700)
+    folder = disk.open_folder(os.fspath(settings.state_dir / _FOLDER))
+    try:
+        name = f"report-{report.generated_at}.json"
+        with contextlib.suppress(FileNotFoundError):  # an earlier one died over it
+            os.unlink(".new", dir_fd=folder)
+        os.close(disk.write_new(folder, b".new", as_json(report).encode(), 0o600))
+        os.rename(".new", name, src_dir_fd=folder, dst_dir_fd=folder)
+        kept = sorted(name for name in os.listdir(folder) if name.startswith("report-"))
+        for old in kept[:-_MOST_REPORTS]:
+            os.unlink(old, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _found(settings: Settings, keys: Verifier) -> dict[str, Evidence]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.conductor.daemon import Conductor
 from conductor_loop.core.detection.pressure import Level
+from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.jws import Verifier
 from conductor_loop.ports import Clock, Listener, Notices
 from conductor_loop.settings import Settings
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from conductor_loop.adapters.signed_things import SignedThings
 
 _BUILTIN = "builtin"
+_log = logging.getLogger("conductor_loop.guarding")
 
 
 def watchers(settings: Settings, notices: Notices, clock: Clock) -> Sequence[Listener]:
@@ -49,6 +52,8 @@ async def guarding(
     if settings.integrity_interval:
         examiner = _examiner(settings, layout, keys)
         tasks.append(asyncio.create_task(vigil.examine(examiner, settings.integrity_interval)))
+    if settings.compliance_interval:
+        tasks.append(asyncio.create_task(_report(settings, clock)))
     try:
         yield
     finally:
@@ -57,6 +62,17 @@ async def guarding(
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+
+async def _report(settings: Settings, clock: Clock) -> None:
+    from conductor_loop.wiring.compliance import keep_report
+
+    while True:
+        await clock.sleep(settings.compliance_interval.total_seconds())
+        try:
+            await asyncio.to_thread(keep_report, settings)
+        except (OSError, ConductorError) as error:
+            _log.warning("no compliance report was written: %s", error)
 
 
 def _examiner(settings: Settings, layout: Layout, keys: Verifier) -> SignedThings:
