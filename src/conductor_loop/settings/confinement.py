@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import conductor_loop
@@ -13,12 +13,14 @@ from conductor_loop.adapters.sandbox import landlock
 from conductor_loop.adapters.sandbox.choice import SandboxSection
 from conductor_loop.adapters.sandbox.privileges import Footing, leave_root
 from conductor_loop.adapters.sandbox.rules import Places, daemon_rules
+from conductor_loop.adapters.users import user_name
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.sandbox import SandboxChoice
 from conductor_loop.settings.model import OPTIONS, Settings
 
 _log = logging.getLogger("conductor_loop")
 _BUILTIN = "builtin"
+_PACKAGE = Path(conductor_loop.__file__)
 
 
 def sandbox_section(settings: Settings, state: Path) -> SandboxSection:
@@ -41,6 +43,24 @@ def leave_root_behind(settings: Settings) -> bool:
     kept = ", keeping CAP_DAC_OVERRIDE for its own folders" if departure.overrides else ""
     _log.info("started as root: goes on as uid %d%s", departure.identity.uid, kept)
     return departure.overrides
+
+
+def step_down(settings: Settings, reads: Sequence[Path] = ()) -> str:
+    """Let a command act as the daemon's user, so that what it writes stays the daemon's.
+
+    Returns who typed it. `reads` are files that it was given. Unlike the daemon it is not
+    confined: root typed it, and it looks at no intent. Raises CannotStart.
+    """
+    typed_by = user_name(os.geteuid())
+    footing = Footing(
+        handoff=settings.handoff,
+        state=settings.state_dir,
+        folders=(),
+        readable=[Path(sys.executable), Path(sys.base_prefix), _PACKAGE, *reads],
+        unaided=(),
+    )
+    leave_root(settings.run_as or "", footing, can_confine=True)
+    return typed_by
 
 
 def confine_daemon(settings: Settings, state: Path, *, must: bool) -> None:
@@ -125,11 +145,10 @@ def _footing(settings: Settings) -> Footing:
     porch = [] if program is None else [Path(os.fsdecode(program))]
     unconfined = settings.sandbox_choice() in (SandboxChoice.NONE, SandboxChoice.BWRAP)
     log = [] if settings.log_file is None else [settings.log_file.parent]
-    package = Path(conductor_loop.__file__)
     return Footing(
         handoff=settings.handoff,
         state=settings.state_dir,
         folders=[settings.out, *log],
-        readable=[Path(sys.executable), Path(sys.base_prefix), package, *porch],
+        readable=[Path(sys.executable), Path(sys.base_prefix), _PACKAGE, *porch],
         unaided=[settings.out, *porch] if unconfined and porch else [],
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import rotate_own_key
-from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.control import Control
 from conductor_loop.conductor.recovery import recover_running
@@ -25,6 +23,7 @@ from conductor_loop.core.original_state import FileState
 from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import severity_of
 from conductor_loop.settings import Settings
+from conductor_loop.settings.confinement import step_down
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.wiring.original import remember
 from conductor_loop.wiring.sections import layout_of, new_id, policies, reader, sealing
@@ -33,11 +32,11 @@ from conductor_loop.wiring.sections import layout_of, new_id, policies, reader, 
 def steer_offline(settings: Settings, request: Request) -> Reply:
     """Carry out a request while no daemon runs: take its lock, do it, let go."""
     if isinstance(request, RotateKey):
-        return asyncio.run(_rotate_offline(settings))
-    return asyncio.run(_steer_offline(settings, request))
+        return asyncio.run(_rotate_offline(settings, step_down(settings)))
+    return asyncio.run(_steer_offline(settings, request, step_down(settings)))
 
 
-async def _steer_offline(settings: Settings, request: Request) -> Reply:
+async def _steer_offline(settings: Settings, request: Request, by: str) -> Reply:
     clock, rules = SystemClock(), intake_rules(settings)
     async with _offline_journal(settings, clock) as journal:
         decided = policies(settings, rules)
@@ -54,12 +53,12 @@ async def _steer_offline(settings: Settings, request: Request) -> Reply:
             lambda _: "",  # keys are rotated above
             lambda _: ((), ()),  # nothing runs that could read its settings again
         )
-        reply = await control.obey(request, user_name(os.geteuid()))
+        reply = await control.obey(request, by)
     return Reply(reply.intent_ids, reply.refusals)
 
 
-async def _rotate_offline(settings: Settings) -> Reply:
-    clock, by = SystemClock(), user_name(os.geteuid())
+async def _rotate_offline(settings: Settings, by: str) -> Reply:
+    clock = SystemClock()
     async with _offline_journal(settings, clock) as journal:
         kid = rotate_own_key(settings.state_dir, clock.now(), by)
         severity = severity_of("key_rotated")
@@ -70,9 +69,11 @@ async def _rotate_offline(settings: Settings) -> Reply:
 def import_offline(settings: Settings, files: Sequence[FileState], source: str) -> None:
     """Take over what the original had processed; no daemon may run. Raises CannotStart."""
 
+    by = step_down(settings)
+
     async def take_over() -> None:
         async with _offline_journal(settings, SystemClock()) as journal:
-            await remember(journal, files, source)
+            await remember(journal, files, source, by)
 
     asyncio.run(take_over())
 

@@ -39,16 +39,17 @@ async def import_original(path: Path, journal: SqliteJournal) -> None:
             hint="mend it, or move it away to have everything in the folder run",
             code="original_state_unreadable",
         ) from error
-    await remember(journal, state.files, str(path))
+    await remember(journal, state.files, str(path), user_name(os.geteuid()))
     _log.info("took over %d files from the original's state", len(state.files))
 
 
-async def remember(journal: SqliteJournal, files: Sequence[FileState], source: str) -> None:
+async def remember(
+    journal: SqliteJournal, files: Sequence[FileState], source: str, by: str
+) -> None:
     """Journal what the original had processed, and that somebody did so."""
     processed = [f for f in files if f.status is OriginalStatus.PROCESSED]
     rows = [(file_name(f), f.sha256, to_microseconds(f.processed_at)) for f in processed]
     await journal.remember_imported(rows, source)
     told = {"count": str(len(rows))}
-    by = user_name(os.geteuid())
     event = Noticed("state_imported", severity_of("state_imported"), source, told, by)
     await journal.record([Record(None, event)])

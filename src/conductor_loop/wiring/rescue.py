@@ -27,7 +27,6 @@ from conductor_loop.adapters.journal.kek_file import own_kek_file
 from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.public import keys_of, read_chain
-from conductor_loop.adapters.users import user_name
 from conductor_loop.adapters.verdict_files import status_files
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import CannotStart, Fault
@@ -40,6 +39,7 @@ from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import RESTORED, severity_of
 from conductor_loop.core.wording import timestamp
 from conductor_loop.settings import Settings
+from conductor_loop.settings.confinement import step_down
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.wiring.sections import layout_of, reader, sealing
 
@@ -70,29 +70,29 @@ def restore(
     settings: Settings, file: Path, identities: Sequence[Identity], *, force: bool, dry_run: bool
 ) -> Rescued:
     """Put a backup in the place of the journal, and reconcile it. Raises CannotStart."""
-    with _held(settings) as (layout, clock), _scratch(layout) as scratch:
+    with _held(settings, [file]) as held, _scratch(held.layout) as scratch:
         manifest = _opened(file, identities, scratch)
-        state = Path(layout.state_path)
+        state = Path(held.layout.state_path)
         kek = _kek(settings, state, scratch)
         check_journal(scratch, kek)
         _refuse_full(state, force=force)
         if dry_run:
             shutil.copytree(scratch, scratch / "trial", ignore=shutil.ignore_patterns("trial"))
-            return _reconciled(settings, layout, clock, scratch / "trial", manifest, (), kek)
-        aside = _move_aside(state, clock.now())
+            return _reconciled(settings, held, scratch / "trial", manifest, (), kek)
+        aside = _move_aside(state, held.clock.now())
         _put_keys(scratch, state, settings.kek_file)
         os.replace(scratch / FILE_NAME, state / FILE_NAME)
-        return _reconciled(settings, layout, clock, state, manifest, aside, settings.kek_file)
+        return _reconciled(settings, held, state, manifest, aside, settings.kek_file)
 
 
 def rebuild(settings: Settings, *, dry_run: bool) -> Rescued:
     """Make a journal from the verdicts; one that is there is moved aside. Raises CannotStart."""
-    with _held(settings) as (layout, clock), _scratch(layout) as scratch:
+    with _held(settings) as held, _scratch(held.layout) as scratch:
         if dry_run:
-            return _reconciled(settings, layout, clock, scratch, None, (), None)
-        state = Path(layout.state_path)
-        aside = _move_aside(state, clock.now())
-        return _reconciled(settings, layout, clock, state, None, aside, settings.kek_file)
+            return _reconciled(settings, held, scratch, None, (), None)
+        state = Path(held.layout.state_path)
+        aside = _move_aside(state, held.clock.now())
+        return _reconciled(settings, held, state, None, aside, settings.kek_file)
 
 
 def discard(settings: Settings, intent_ids: Sequence[str]) -> Sequence[str]:
@@ -108,19 +108,28 @@ def discard(settings: Settings, intent_ids: Sequence[str]) -> Sequence[str]:
         finally:
             await journal.close()
 
-    with _held(settings) as (layout, clock):
-        return asyncio.run(drop(Path(layout.state_path), clock))
+    with _held(settings) as held:
+        return asyncio.run(drop(Path(held.layout.state_path), held.clock))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The state dir, locked, and who is at work on it."""
+
+    layout: Layout
+    clock: SystemClock
+    by: str
 
 
 @contextmanager
-def _held(settings: Settings) -> Iterator[tuple[Layout, SystemClock]]:
+def _held(settings: Settings, reads: Sequence[Path] = ()) -> Iterator[_Held]:
     """Nobody else may have the journal open to write: a running daemon is a refusal."""
-    clock = SystemClock()
+    clock, by = SystemClock(), step_down(settings, reads)
     with (
         layout_of(settings) as layout,
         hold_lock(layout, clock.now()),
     ):
-        yield layout, clock
+        yield _Held(layout, clock, by)
 
 
 @contextmanager
@@ -186,21 +195,20 @@ def _put_keys(scratch: Path, state: Path, kek_file: Path | None) -> None:
 
 def _reconciled(
     settings: Settings,
-    layout: Layout,
-    clock: SystemClock,
+    held: _Held,
     folder: Path,
     manifest: Manifest | None,
     aside: tuple[str, ...],
     kek: Path | None,
 ) -> Rescued:
-    verdicts, unproved = _verdicts(layout, Path(layout.state_path))
-    claims = list(_claims(layout, reader(intake_rules(settings))))
-    is_trial = folder != Path(layout.state_path)
+    verdicts, unproved = _verdicts(held.layout, Path(held.layout.state_path))
+    claims = list(_claims(held.layout, reader(intake_rules(settings))))
+    is_trial = folder != Path(held.layout.state_path)
 
     async def write() -> Rescued:
-        journal = open_journal(folder, clock, replace(sealing(settings), kek_file=kek))
+        journal = open_journal(folder, held.clock, replace(sealing(settings), kek_file=kek))
         try:
-            plan = await _reconcile(journal, layout, verdicts, claims, manifest)
+            plan = await _reconcile(journal, held, verdicts, claims, manifest)
         finally:
             await journal.close()
         return Rescued(
@@ -218,7 +226,7 @@ def _reconciled(
 
 async def _reconcile(
     journal: SqliteJournal,
-    layout: Layout,
+    held: _Held,
     verdicts: dict[str, Told],
     claims: Sequence[Claim],
     manifest: Manifest | None,
@@ -233,21 +241,20 @@ async def _reconcile(
         if entry.intent_id not in verdicts:
             await journal.park(entry, f"the journal was put back by {by}")
     # Numbers that were given out once stand in the audit log: they are not given to others.
-    await journal.skip_to(_newest_audited(Path(layout.state_path)))
+    await journal.skip_to(_newest_audited(Path(held.layout.state_path)))
     # The audit log takes this for the reason of what it will never be told.
-    await journal.record([Record(None, _restored(by, manifest))])
+    await journal.record([Record(None, _restored(by, manifest, held.by))])
     for first in range(0, len(plan.records), _AT_ONCE):
         await journal.record(plan.records[first : first + _AT_ONCE])
-    filed = [(each, _place(layout, verdicts[each])) for each in (*plan.settled, *plan.adopted)]
+    filed = [(each, _place(held.layout, verdicts[each])) for each in (*plan.settled, *plan.adopted)]
     await journal.advance(catalog.last_seq(), filed=filed)
     return plan
 
 
-def _restored(how: str, manifest: Manifest | None) -> Noticed:
+def _restored(how: str, manifest: Manifest | None, by: str) -> Noticed:
     details = {"how": how}
     if manifest is not None:
         details |= {"last_seq": str(manifest.last_seq), "made_at": timestamp(manifest.made_at)}
-    by = user_name(os.geteuid())
     return Noticed(RESTORED, severity_of(RESTORED), "journal", details, by)
 
 
