@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -235,3 +236,98 @@ def test_a_port_that_is_taken_stops_the_start_with_a_hint(site: Site) -> None:
     assert done.returncode == 1
     assert "cannot listen on 127.0.0.1" in done.stderr
     assert "hint" in done.stderr
+
+
+@contextlib.contextmanager
+def hanging_disk(daemon: Daemon) -> Iterator[None]:
+    """Every sync of the journal's thread takes an hour, as on a disk that hangs.
+
+    The main thread, which carries all other loops, goes on.
+    """
+    threads = [tid for tid in os.listdir(f"/proc/{daemon.pid}/task") if int(tid) != daemon.pid]
+    attached = [word for tid in threads for word in ("-p", tid)]
+    hang = ["-e", "inject=fsync,fdatasync:delay_enter=3600s", "-e", "trace=fsync,fdatasync"]
+    strace = subprocess.Popen(
+        ["strace", "-o", os.devnull, *hang, *attached], stderr=subprocess.PIPE, text=True
+    )
+    assert strace.stderr is not None
+    told = [strace.stderr.readline() for _ in threads]
+    assert all("attached" in line for line in told), told
+    try:
+        yield
+    finally:
+        strace.kill()
+        strace.communicate()
+
+
+@pytest.mark.needs("strace")
+def test_a_loop_that_is_stuck_turns_livez_red_and_is_named(site: Site) -> None:
+    with serving(site) as server:
+        with hanging_disk(server.daemon):
+            site.hand_over("intent-a.json", intent())
+            wait_until(lambda: server.get("/livez").status == 503, "it is stuck")
+            loops = server.get("/livez").json()["loops"]
+            assert isinstance(loops, list)
+            lives = {loop["name"]: loop["ok"] for loop in loops}
+            assert [name for name, ok in lives.items() if not ok] == ["journal"]
+            assert server.get("/healthz").status == 200
+            assert server.get("/readyz").status == 503
+        server.daemon.kill()
+
+
+def test_a_daemon_that_stands_still_turns_livez_red_until_it_goes_on(site: Site) -> None:
+    with serving(site) as server:
+        server.daemon.send(signal.SIGSTOP)
+        try:
+            wait_until(lambda: server.get("/livez").status == 503, "it is stuck")
+            assert b'{"name":"event-loop","ok":false}' in server.get("/livez").body
+        finally:
+            server.daemon.send(signal.SIGCONT)
+        wait_until(lambda: server.get("/livez").status == 200, "it lives again")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+@pytest.mark.needs("prometheus")
+def test_a_real_prometheus_scrapes_it(site: Site) -> None:
+    with serving(site) as server:
+        site.hand_over("intent-a.json", intent())
+        site.wait_for_final(1)
+        target = f"127.0.0.1:{server.port}"
+        config = {
+            "global": {"scrape_interval": "1s"},
+            "scrape_configs": [
+                {"job_name": "conductor-loop", "static_configs": [{"targets": [target]}]}
+            ],
+        }
+        file, port = site.top / "prometheus.yml", free_port()
+        file.write_text(json.dumps(config))  # JSON is YAML
+        prometheus = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={file}",
+                f"--storage.tsdb.path={site.top / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+        def has_scraped() -> bool:
+            asked = Server(server.daemon, port)
+            # It refuses, then answers that it is not ready, at first.
+            with contextlib.suppress(OSError, ValueError):
+                answer = asked.get("/api/v1/query?query=conductor_files_processed_total").body
+                results = json.loads(answer)["data"]["result"]
+                return [result["value"][1] for result in results] == ["1"]
+            return False
+
+        try:
+            wait_until(has_scraped, "Prometheus knows the count")
+        finally:
+            prometheus.kill()
+            prometheus.wait()

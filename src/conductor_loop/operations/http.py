@@ -13,6 +13,7 @@ from pathlib import Path
 
 from conductor_loop import __version__
 from conductor_loop.adapters.http_process import HttpProcess, listen
+from conductor_loop.adapters.http_tokens import token_digests, unusable
 from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.adapters.journal.kek_file import own_kek_file
 from conductor_loop.adapters.sandbox import landlock
@@ -23,6 +24,8 @@ from conductor_loop.core.vitals import Listening, Role, Serving, Vitals
 from conductor_loop.ports import Notices
 from conductor_loop.settings import Settings
 
+# Rights come from capabilities too, which count for the effective user alone.
+_EFFECTIVE = os.access in os.supports_effective_ids
 _log = logging.getLogger("conductor_loop.http")
 
 
@@ -35,6 +38,7 @@ async def serve_http(
     The sockets are opened here, once, so that a port is known and kept whatever happens to the
     process. `notices` gives the notice board once there is one.
     """
+    _require_secrets(settings)
     with contextlib.ExitStack() as sockets:
         listening = list(_listening(settings, sockets))
         process = HttpProcess(_serving(settings, listening), look, notices)
@@ -45,6 +49,17 @@ async def serve_http(
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
+
+
+def _require_secrets(settings: Settings) -> None:
+    """What the process would fail for stops the start."""
+    if settings.http is None:
+        return
+    if settings.http_token_file is not None:
+        token_digests(str(settings.http_token_file))
+    for file in (settings.http_cert, settings.http_key, settings.http_client_ca):
+        if file is not None and not os.access(file, os.R_OK, effective_ids=_EFFECTIVE):
+            raise unusable(str(file), "it cannot be read", "check its path and its owner")
 
 
 def _listening(settings: Settings, sockets: contextlib.ExitStack) -> Iterator[Listening]:
@@ -71,7 +86,6 @@ def _serving(settings: Settings, listening: Sequence[Listening]) -> Serving:
     rate = settings.http_rate
     state, secrets = settings.state_dir.absolute(), list(_secret_folders(settings))
     kek = settings.kek_file.absolute() if settings.kek_file else own_kek_file(state)
-    journal = [("see", os.fsencode(f"{state / FILE_NAME}{end}")) for end in ("", "-wal", "-shm")]
     return Serving(
         listening=tuple(listening),
         version=__version__,
@@ -89,8 +103,15 @@ def _serving(settings: Settings, listening: Sequence[Listening]) -> Serving:
         confinement=_confined(
             settings, [*secrets, ("see", os.fsencode(state)), ("see", os.fsencode(kek))]
         ),
-        sealed_off=_confined(settings, [*secrets, *journal]),
+        sealed_off=sealed_off(settings),
     )
+
+
+def sealed_off(settings: Settings) -> tuple[str, ...]:
+    """Words for when the journal is open: of the state no more than that may be read."""
+    journal = settings.state_dir.absolute() / FILE_NAME
+    files = [os.fsencode(f"{journal}{end}") for end in ("", "-wal", "-shm")]
+    return _confined(settings, [*_secret_folders(settings), *(("see", file) for file in files)])
 
 
 def _hosts(settings: Settings) -> tuple[str, ...]:

@@ -7,17 +7,15 @@ import hmac
 import logging
 import os
 import ssl
-import stat
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from conductor_loop.adapters.http_tokens import token_digests
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.vitals import Serving
 
 T = TypeVar("T")
 _log = logging.getLogger("conductor_loop.http")
-_SHORTEST_TOKEN = 16
-_LONGEST_FILE = 64 * 1024
 
 _Seen = tuple[tuple[int, ...], ...]
 
@@ -60,32 +58,13 @@ class Tokens:
 
     def __init__(self, path: str) -> None:
         """Read them. Raises CannotStart."""
-        self._digests = Renewed(lambda: _digests(path), path)
+        self._digests = Renewed(lambda: token_digests(path), path)
 
     def accepts(self, token: bytes) -> bool:
         """Whether it is one of them; takes as long for every wrong one."""
         given = hashlib.sha256(token).digest()
         matches = [hmac.compare_digest(given, each) for each in self._digests.get()]
         return any(matches)
-
-
-def _digests(path: str) -> list[bytes]:
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
-                raise _unusable(path, "everybody may read it", "chmod o= it; 0440 for a Secret")
-            lines = file.read(_LONGEST_FILE).split()
-    except OSError as error:
-        raise _unusable(path, str(error.strerror), "check its path and owner") from error
-    if not lines or any(len(line) < _SHORTEST_TOKEN for line in lines):
-        raise _unusable(
-            path, f"a token has at least {_SHORTEST_TOKEN} characters", "openssl rand -hex 32"
-        )
-    return [hashlib.sha256(line).digest() for line in lines]
-
-
-def _unusable(path: str, why: str, hint: str) -> CannotStart:
-    return CannotStart(f"{path} cannot be used: {why}", hint=hint, code="http_secret_unusable")
 
 
 class RenewedContext(ssl.SSLContext):
