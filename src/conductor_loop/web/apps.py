@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from conductor_loop.core.vitals import Role, Serving
 from conductor_loop.web import probes
 from conductor_loop.web.board import Board
+from conductor_loop.web.certificate import Certificate
 from conductor_loop.web.feed import Feed
 from conductor_loop.web.guard import Guard, SafeHeaders
 from conductor_loop.web.metrics import CONTENT_TYPE, Metrics
@@ -26,7 +27,12 @@ class Shared:
         self.board = board
         self.records = Records(serving)
         self.pages = Pages(serving, self.records, Feed(board, self.records))
-        self.metrics = Metrics(board, self.records, serving.version)
+        self.metrics = Metrics(
+            board,
+            self.records,
+            serving.version,
+            Certificate(serving.certificate) if serving.certificate else None,
+        )
 
 
 def app_for(role: Role, shared: Shared) -> ASGIApp:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
 from conductor_loop.core.vitals import Histogram, Process, Vitals
 from conductor_loop.web.board import Board
+from conductor_loop.web.certificate import Certificate
 from conductor_loop.web.records import Records
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,10 +26,13 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics(Collector):
     """Turns the newest vitals into metrics whenever it is scraped."""
 
-    def __init__(self, board: Board, records: Records, version: str) -> None:
+    def __init__(
+        self, board: Board, records: Records, version: str, certificate: Certificate | None
+    ) -> None:
         self._board = board
         self._records = records
         self._version = version
+        self._certificate = certificate
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -49,6 +53,12 @@ class Metrics(Collector):
         yield from _views(vitals)
         yield from self._state()
         yield from _process(vitals.process)
+        if self._certificate is not None:
+            yield _gauge(
+                "conductor_certificate_expires_timestamp_seconds",
+                "When the certificate of -http ends, since 1970.",
+                self._certificate.ends_at(),
+            )
         build = GaugeMetricFamily(
             "conductor_build_info", "The version that runs.", labels=("version",)
         )
