@@ -8,13 +8,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyrage  # type: ignore[import-untyped]  # has no types
 import pytest
 import yaml
 
 from conductor_loop.cli.commands import SUMMARIES
 from tests.prometheus import Prometheus, scraping
 from tests.system.daemon import Site, intent, wait_until
-from tests.system.test_http import port_of
+from tests.system.test_http import port_of, serving
 
 TOP = Path(__file__).parents[2]
 CONFIG = TOP / "deployments/prometheus"
@@ -24,8 +25,11 @@ RULES = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 DASHBOARD = json.loads((TOP / "deployments/grafana/conductor-loop.json").read_text())
 PANELS = DASHBOARD["panels"]
 RUNBOOKS = TOP / "docs/runbooks"
-# What no daemon can know: when a copy was put away, and what somebody else's server shows.
-OF_OTHERS = {"conductor_last_backup_timestamp_seconds"}
+# Only with TLS, and only with scheduled backups: tests of their own.
+CONDITIONAL = {
+    "conductor_certificate_expires_timestamp_seconds",
+    "conductor_last_backup_timestamp_seconds",
+}
 # The original's README, "Log Aggregation", "Monitoring Integration".
 SEED_FLUENTD = {
     "@type": "tail",
@@ -130,10 +134,8 @@ def test_a_real_prometheus_takes_each_query(prometheus: Prometheus, query: str) 
     prometheus.result(query)
 
 
-@pytest.mark.parametrize("name", sorted(set().union(*map(names_in, queries())) - OF_OTHERS))
+@pytest.mark.parametrize("name", sorted(set().union(*map(names_in, queries())) - CONDITIONAL))
 def test_each_metric_that_is_asked_for_is_there(prometheus: Prometheus, name: str) -> None:
-    if name == "conductor_certificate_expires_timestamp_seconds":
-        pytest.skip("this daemon serves without TLS")
     prometheus.wait_for(f'{{__name__="{name}", job="conductor-loop"}}')
 
 
@@ -182,3 +184,21 @@ def test_a_rotated_log_goes_on_under_its_name(tmp_path: Path) -> None:
         site.hand_over_all({"intent-a.json": intent()})
         wait_until(lambda: log.exists() and b"intent-a.json" in log.read_bytes(), "it goes on")
     assert all(json.loads(line) for line in log.read_text().splitlines())
+
+
+def test_the_age_of_scheduled_backups_is_told_and_their_absence_too(tmp_path: Path) -> None:
+    recipients = tmp_path / "recipients"
+    recipients.write_text(f"{pyrage.x25519.Identity.generate().to_public()}\n")
+    site = Site(tmp_path)
+    schedule = (
+        *("-backup-interval", "1h", "-backup-recipients", str(recipients)),
+        *("-backup-dir", str(tmp_path / "backups")),
+    )
+    name = "conductor_last_backup_timestamp_seconds"
+    with serving(site, *schedule) as server:
+        wait_until(lambda: server.metric(name) > 0, "the first one is told")
+        (made,) = (tmp_path / "backups").iterdir()
+        made.unlink()
+        wait_until(lambda: server.metric(name) == 0, "that there is none is told")
+    with serving(site) as server:
+        assert name not in server.get("/metrics").body.decode()

@@ -147,6 +147,8 @@ class Vitals(msgspec.Struct, frozen=True, omit_defaults=True):
     committed: int = 0
     relayed: int = 0
     disk_free_bytes: int = 0
+    last_backup_at: float | None = None
+    """The newest scheduled backup, since 1970; 0: none yet; None: there is no schedule."""
     process: Process = Process()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conductor_loop.adapters.backup.kept import newest_at
 from conductor_loop.core.control import Check
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.liveness import Liveness
@@ -110,6 +111,7 @@ class Observer:
             committed=journal.committed_seq,
             relayed=conductor.relay.position,
             disk_free_bytes=self._folders.free,
+            last_backup_at=_last_backup(self._settings),
             process=self._process(),
         )
 
@@ -142,6 +144,15 @@ class Observer:
             most_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             started_at=self._started_at,
         )
+
+
+def _last_backup(settings: Settings) -> float | None:
+    if not settings.backup_interval or settings.backup_dir is None:
+        return None
+    try:
+        return newest_at(settings.backup_dir)
+    except OSError:  # a folder that cannot be read holds nothing that could be restored
+        return 0.0
 
 
 def _oldest(conductor: Conductor, folder: FolderState) -> float | None:

@@ -156,6 +156,12 @@ def _views(vitals: Vitals) -> Iterator[Metric]:
     yield _gauge(
         "conductor_disk_free_bytes", "Room on the fullest disk in use.", vitals.disk_free_bytes
     )
+    if vitals.last_backup_at is not None:
+        yield _gauge(
+            "conductor_last_backup_timestamp_seconds",
+            "When the newest scheduled backup was made, since 1970; 0: never.",
+            vitals.last_backup_at,
+        )
     ready = bool(vitals.checks) and all(check.ok for check in vitals.checks)
     yield _gauge("conductor_ready", "1 when files are taken and everything holds.", ready)
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+from conductor_loop.adapters.backup.kept import kept, made_at, path_for
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.core.faults import ConductorError, UsageError
 from conductor_loop.settings import Settings
 
 _log = logging.getLogger("conductor_loop.backup")
-_NAME = re.compile(r"journal-([0-9]{8}T[0-9]{6})Z\.age")
-_STAMP = "%Y%m%dT%H%M%S"
 
 
 @asynccontextmanager
@@ -63,29 +61,22 @@ class _Schedule:
                 await self._clock.sleep(self._interval.total_seconds())
 
     def _seconds_to_go(self) -> float:
-        made = self._made()
+        made = kept(self._folder)
         if not made:
             return 0.0
-        stamp = _NAME.fullmatch(made[-1].name)
-        assert stamp is not None
-        age = self._clock.now() - datetime.strptime(stamp[1], _STAMP).replace(tzinfo=UTC)
+        age = self._clock.now() - made_at(made[-1])
         # A clock that was set back must not put the next one off for longer than that.
         return min(max(self._interval - age, timedelta(0)), self._interval).total_seconds()
-
-    def _made(self) -> list[Path]:
-        if not self._folder.exists():
-            return []
-        return sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
 
     def _make(self) -> None:
         from conductor_loop.adapters.backup.making import make_backup
 
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         now = self._clock.now()
-        file = self._folder / f"journal-{now:{_STAMP}}Z.age"
+        file = path_for(self._folder, now)
         made = make_backup(
             self._state, self._kek_file, file, self._recipients, now, with_keys=False
         )
         _log.info("backup %s: %d bytes, restored and found whole", made.path, made.size)
-        for old in self._made()[: -self._keep]:
+        for old in kept(self._folder)[: -self._keep]:
             old.unlink()
