@@ -375,7 +375,7 @@ def test_a_process_that_runs_away_by_forking_does_not_outlive_its_run(
     assert after == before
 
 
-def test_a_grandchild_that_holds_the_output_does_not_hold_up_the_run(prefix: str) -> None:
+def test_row_30_a_grandchild_that_holds_the_output_does_not_hold_up_the_run(prefix: str) -> None:
     ending = finished(run_one(prefix, *shell("echo said; setsid sleep 600 & exit 3")))
 
     assert (ending.exit_code, ending.stdout.head) == (3, b"said\n")

@@ -271,7 +271,7 @@ def test_who_wrote_a_folder_is_remembered_across_processes(tmp_path: Path, out: 
 
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "file"])
-def test_nothing_is_reached_through_what_is_no_folder(
+def test_row_37_nothing_is_reached_through_what_is_no_folder(
     folder: PackageFolder, out: Path, tmp_path: Path, depth: int, kind: str
 ) -> None:
     elsewhere = tmp_path / "elsewhere"

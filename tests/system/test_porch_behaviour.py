@@ -114,7 +114,7 @@ def test_past_its_deadline_it_is_ended_and_the_verdict_is_timeout(site: Site) ->
     assert site.names_in("failed") == ["intent-a.json", "intent-a.json.error.log"]
 
 
-def test_one_that_ignores_sigterm_is_killed_after_the_grace(site: Site) -> None:
+def test_row_29_one_that_ignores_sigterm_is_killed_after_the_grace(site: Site) -> None:
     script = "trap '' TERM; echo $$ >> \"$top/ledger\"; while :; do /bin/sleep 1000; done"
     flags = ("-timeout", "100ms", "-grace", "50ms", "-max-attempts", "1")
     verdict = run_alone(site, script, *flags)
@@ -130,7 +130,7 @@ def test_success_in_answer_to_sigterm_comes_too_late(site: Site) -> None:
 
 @pytest.mark.needs("setsid")
 @pytest.mark.parametrize("status", [0, 2])
-def test_a_daemon_that_porch_leaves_behind_does_not_outlive_the_run(
+def test_row_28_a_daemon_that_porch_leaves_behind_does_not_outlive_the_run(
     site: Site, status: int
 ) -> None:
     script = (
@@ -169,7 +169,7 @@ def test_a_hung_porch_does_not_keep_other_targets_waiting(site: Site) -> None:
 # What it prints.
 
 
-def test_200_megabytes_of_output_cost_no_memory(site: Site) -> None:
+def test_row_31_200_megabytes_of_output_cost_no_memory(site: Site) -> None:
     porch = site.porch("/usr/bin/head -c 200000000 /dev/zero | /usr/bin/tr '\\0' x; exit 2")
     with site.daemon("-porch", porch) as daemon:
         before = daemon.resident_kilobytes()
