@@ -22,6 +22,7 @@ from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import Keys, open_keys
+from conductor_loop.adapters.own_limits import raise_descriptor_limit
 from conductor_loop.adapters.systemd.notify import service_manager
 from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.control import Control, parse_target
@@ -94,6 +95,7 @@ def run(
     reloading = reloading or Reloading(settings, lambda: settings, lambda _: None)
     try:
         require_porch(settings)
+        raise_descriptor_limit()
         return asyncio.run(_serve(settings, reloading, listeners, leave_root_behind(settings)))
     except BaseExceptionGroup as group:
         raise _first_cause(group) from group
