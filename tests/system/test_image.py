@@ -113,25 +113,33 @@ class Container:
             ("porch", "conductor-porch"),
         ):
             shutil.copy(Path(sys.executable).with_name(script), self._commands / name)
+        self.mounts = {"/handoff": self.handoff, "/out": self.out}
+        """Folders of ours, by where they are seen."""
+        self.variables: dict[str, str] = {}
+        self.health = IMAGE.words("HEALTHCHECK")
         self.log_file = top / "log"
 
-    def words(self, *command: str, out: str = "/out") -> list[str]:
+    def words(self, *command: str) -> list[str]:
         """How bubblewrap is told all of it."""
         user, group = IMAGE.last("USER").split(":")
-        shown = {**IMAGE.environment(), "PATH": "/image/bin:/usr/bin:/bin"}
+        shown = {**IMAGE.environment(), "PATH": "/image/bin:/usr/bin:/bin", **self.variables}
+        # Entry by entry, so that a folder can be mounted among them.
+        settings = [f"/etc/{name}" for name in os.listdir("/etc")]
         environment = [word for pair in shown.items() for word in ("--setenv", *pair)]
         own = [str(p) for p in {TOP, Path(sys.prefix), Path(sys.base_prefix)}]
         return [
             "bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts",
             "--uid", user, "--gid", group, "--as-pid-1", "--die-with-parent", "--clearenv",
             *environment,
-            *("--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc"),
+            *("--ro-bind", "/usr", "/usr", "--tmpfs", "/etc"),
+            *(word for path in settings for word in ("--ro-bind-try", path, path)),
             *(w for name in ("bin", "sbin", "lib", "lib64") if Path("/", name).exists()
               for w in ("--ro-bind", f"/{name}", f"/{name}")),
             "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
+            *(w for at, path in self.mounts.items() for w in ("--bind", str(path), at)),
             *(word for path in own for word in ("--ro-bind", path, path)),
             "--ro-bind", str(self._commands), "/image/bin",
-            "--bind", str(self.handoff), "/handoff", "--bind", str(self.out), out,
+            "--remount-ro", "/etc",
             "--remount-ro", "/", "--chdir", IMAGE.last("WORKDIR"),
             *command,
         ]  # fmt: skip
@@ -143,9 +151,9 @@ class Container:
         )
 
     @contextlib.contextmanager
-    def started(self, *flags: str, out: str = "/out") -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
         """The entry point, as process 1."""
-        words = self.words(*IMAGE.words("ENTRYPOINT"), *flags, out=out)
+        words = self.words(*IMAGE.words("ENTRYPOINT"), *flags)
         with self.log_file.open("wb") as log:
             running = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         try:
@@ -158,7 +166,7 @@ class Container:
 
     def is_healthy(self) -> bool:
         """What the engine asks."""
-        return self.run(*IMAGE.words("HEALTHCHECK")).returncode == 0
+        return self.run(*self.health).returncode == 0
 
     def verdict(self, name: str) -> dict[str, object]:
         """Wait for a verdict."""
@@ -193,7 +201,8 @@ def test_without_a_word_it_serves_handoff_and_writes_to_out_by_conductor_porch(
 @pytest.mark.needs("bwrap")
 def test_the_original_s_compose_command_works_word_for_word(container: Container) -> None:
     (container.handoff / "intent-a.json").write_bytes(intent())
-    with container.started(*SEED_COMMAND, out="/output"):
+    container.mounts = {"/handoff": container.handoff, "/output": container.out}
+    with container.started(*SEED_COMMAND):
         verdict = container.verdict("intent-a.json")
     assert (verdict["status"], verdict["mode"]) == ("success", "structured")
     assert (container.out / "oran-sim/amf/Kptfile").exists()

@@ -1,0 +1,59 @@
+"""The how-to pages and runbooks: each command line in them is one that the program takes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from conductor_loop.cli.commands import SUMMARIES, invocation, load
+from conductor_loop.cli.main import command_parser
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS / "systemd.md", DOCS / "docker.md", DOCS / "kubernetes.md"]
+PAGES += sorted((DOCS / "runbooks").iterdir())
+# The last word of these is the image, or the name of the service; what follows is the command.
+_BEFORE = re.compile(r"(?:^|[ /])conductor-loop(?= |$)")
+
+
+def command_lines(page: Path) -> list[str]:
+    """Every line of the shell blocks, continued ones joined, and every command in the text."""
+    text = page.read_text().replace("\\\n", " ")
+    lines = [
+        line.split(" #")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    return lines + re.findall(r"`(conductor-loop [^`]+)`", text)
+
+
+def of_ours(line: str) -> list[str] | None:
+    """The words behind `conductor-loop`, where it is the program and not a namespace or image."""
+    if line.startswith(("docker build", "docker run")) or "pip install" in line:
+        return None
+    parts = _BEFORE.split(line)
+    if len(parts) < 2 or line.startswith(("kubectl -n conductor-loop rollout", "kubectl apply")):
+        return None
+    words = shlex.split(parts[-1])
+    return words if words and words[0] in {*SUMMARIES} else None
+
+
+CASES = [
+    pytest.param(words, id=f"{page.stem}: {' '.join(words)}")
+    for page in PAGES
+    for line in command_lines(page)
+    if (words := of_ours(line)) is not None
+]
+
+
+@pytest.mark.parametrize("words", CASES)
+def test_a_command_line_of_the_pages_is_understood(words: list[str]) -> None:
+    asked = invocation(tuple(words))
+    understood = command_parser(asked.name, load(asked.name)).understand(asked.arguments)
+    assert understood.mistakes == []
+
+
+def test_most_pages_have_such_lines() -> None:
+    assert len(CASES) >= 20
