@@ -238,6 +238,43 @@ def test_a_port_that_is_taken_stops_the_start_with_a_hint(site: Site) -> None:
     assert "hint" in done.stderr
 
 
+@contextlib.contextmanager
+def hanging_disk(daemon: Daemon) -> Iterator[None]:
+    """Every sync of the journal's thread takes an hour, as on a disk that hangs.
+
+    The main thread, which carries all other loops, goes on.
+    """
+    threads = [tid for tid in os.listdir(f"/proc/{daemon.pid}/task") if int(tid) != daemon.pid]
+    attached = [word for tid in threads for word in ("-p", tid)]
+    hang = ["-e", "inject=fsync,fdatasync:delay_enter=3600s", "-e", "trace=fsync,fdatasync"]
+    strace = subprocess.Popen(
+        ["strace", "-o", os.devnull, *hang, *attached], stderr=subprocess.PIPE, text=True
+    )
+    assert strace.stderr is not None
+    told = [strace.stderr.readline() for _ in threads]
+    assert all("attached" in line for line in told), told
+    try:
+        yield
+    finally:
+        strace.kill()
+        strace.communicate()
+
+
+@pytest.mark.needs("strace")
+def test_a_loop_that_is_stuck_turns_livez_red_and_is_named(site: Site) -> None:
+    with serving(site) as server:
+        with hanging_disk(server.daemon):
+            site.hand_over("intent-a.json", intent())
+            wait_until(lambda: server.get("/livez").status == 503, "it is stuck")
+            loops = server.get("/livez").json()["loops"]
+            assert isinstance(loops, list)
+            lives = {loop["name"]: loop["ok"] for loop in loops}
+            assert [name for name, ok in lives.items() if not ok] == ["journal"]
+            assert server.get("/healthz").status == 200
+            assert server.get("/readyz").status == 503
+        server.daemon.kill()
+
+
 def test_a_daemon_that_stands_still_turns_livez_red_until_it_goes_on(site: Site) -> None:
     with serving(site) as server:
         server.daemon.send(signal.SIGSTOP)

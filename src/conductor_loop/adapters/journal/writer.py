@@ -6,7 +6,8 @@ import asyncio
 import errno
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -293,7 +294,7 @@ class SqliteJournal:
         while True:
             try:
                 self._custody.change_key_when_due(to_microseconds(self._clock.now()))
-                with self._connection:
+                with _transaction(self._connection):
                     change = Change()
                     for request in batch:
                         request.statements.execute(self._connection, change)
@@ -366,6 +367,21 @@ class SqliteJournal:
             else:
                 still.append((seq, waiter))
         self._waiters = still
+
+
+@contextmanager
+def _transaction(connection: apsw.Connection) -> Iterator[None]:
+    """All or nothing, like apsw's own; but that holds the interpreter lock while its commit syncs
+    (seen with 3.54: the event loop stood still for as long), and a statement does not."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors, a full disk among them, have rolled it back already (sqlite.org/c3ref/step).
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def open_journal(state_dir: Path, clock: Clock, sealing: Sealing | None = None) -> SqliteJournal:
