@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 Contract = Literal["intent", "verdict"]
@@ -11,7 +11,8 @@ Contract = Literal["intent", "verdict"]
 
 def schema_text(contract: Contract) -> str:
     """Give the schema as it was written, for people and for files."""
-    return resources.files(__name__).joinpath(f"{contract}.schema.json").read_text("utf-8")
+    # Not by importlib.resources: it costs every command zip files and temporary folders.
+    return Path(__file__).with_name(f"{contract}.schema.json").read_text("utf-8")
 
 
 def schema_of(contract: Contract) -> dict[str, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 
 import apsw
@@ -142,7 +141,7 @@ def _refuse_newer(version: int, path: Path) -> None:
 
 
 def _script(step: int) -> str:
-    return files(__package__).joinpath(f"schema_{step}.sql").read_text(encoding="utf-8")
+    return Path(__file__).with_name(f"schema_{step}.sql").read_text(encoding="utf-8")
 
 
 def copy_aside(connection: apsw.Connection, destination: Path) -> None:
