@@ -155,14 +155,9 @@ def test_porch_cannot_speak_for_the_daemon(site: Site, manager: NotifySocket) ->
 
 
 def installed(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Install below a folder, as if the program lived where all can see it."""
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from conductor_loop.cli import install, main\n"
-        f"install.own_command = lambda: Path({str(COMMAND)!r})\n"
-        "sys.exit(main.main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", script, "install", "systemd", "--root", str(root), *words]
+    """Install below a folder, the program being where all can see it."""
+    words = ("install", "systemd", "--root", str(root), "--command", str(COMMAND), *words)
+    command = [sys.executable, "-m", "conductor_loop", *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=root)
 
 
@@ -196,7 +191,7 @@ def test_the_plan_for_this_machine_ends_with_starting_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(installation, "BOOTED", tmp_path)
-    described = [step.describe() for step in plan("site_a", COMMAND, Path("/"))]
+    described = [step.describe() for step in plan("site_a", Path("/bin/true"), Path("/"))]
     assert described[-3:] == [
         "run    systemd-sysusers conductor-loop.conf",
         "run    systemctl daemon-reload",
@@ -214,6 +209,14 @@ def test_without_systemd_it_refuses_with_what_to_do(
     assert "--root DIR" in refused.value.hint
 
 
+def test_a_program_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "BOOTED", tmp_path)
+    with pytest.raises(UsageError, match="cannot be run"):
+        plan("default", Path("/opt/nowhere/conductor-loop"), Path("/"))
+
+
 @pytest.mark.parametrize("name", ["", "a b", "../x", "a-b", "%i", "a" * 65])
 def test_a_name_that_a_unit_cannot_carry_is_refused(name: str) -> None:
     with pytest.raises(UsageError):
@@ -221,7 +224,13 @@ def test_a_name_that_a_unit_cannot_carry_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["/home/me/venv/bin/conductor-loop", "/tmp/x/conductor-loop", "/opt/a b/conductor"]
+    "command",
+    [
+        "/home/me/venv/bin/conductor-loop",
+        "/tmp/x/conductor-loop",
+        "/opt/a b/conductor",
+        "bin/conductor",
+    ],
 )
 def test_a_command_that_the_hardened_unit_cannot_run_is_refused(command: str) -> None:
     with pytest.raises(UsageError, match=re.escape(command)):

@@ -19,7 +19,7 @@ EXAMPLES = """\
 conductor-loop install systemd                        # show the plan
 conductor-loop install systemd --yes                  # carry it out, as root
 conductor-loop install systemd --instance site_a --yes
-conductor-loop install systemd --root ./image --yes   # files only, into a folder
+conductor-loop install systemd --root ./image --command /usr/bin/conductor-loop --yes
 """
 
 
@@ -28,13 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manager", choices=["systemd"], help="the service manager")
     parser.add_argument("--instance", metavar="NAME", default="default", help="one per handoff")
     parser.add_argument("--root", metavar="DIR", default="/", help="write below this folder only")
+    parser.add_argument(
+        "--command", metavar="FILE", default=str(own_command()), help="the program of the unit"
+    )
     parser.add_argument("--yes", action="store_true", help="do it")
     parser.add_argument("--json", action="store_true", help="for scripts")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  of the service's own
     """Show the plan; carry it out with --yes."""
-    steps = plan(args.instance, own_command(), Path(args.root).resolve())
+    steps = plan(args.instance, Path(args.command), Path(args.root).resolve())
     told = [step.describe() for step in steps]
     if args.json:
         print_json({"steps": told, "done": args.yes})

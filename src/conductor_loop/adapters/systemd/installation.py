@@ -84,6 +84,7 @@ def plan(instance: str, command: Path, root: Path) -> Sequence[Step]:
     _require_usable(instance, command)
     if root == Path("/"):
         _require_systemd()
+        _require_program(command)
     return tuple(_steps(instance, command, root))
 
 
@@ -119,10 +120,12 @@ def _require_usable(instance: str, command: Path) -> None:
             f"{instance!r} is no name for an instance",
             hint="letters, digits, `_` and `.`, at most 64, e.g. site_a",
         )
-    if any(character.isspace() or character in "%$\\\"'" for character in str(command)):
+    if not command.is_absolute() or any(
+        character.isspace() or character in "%$\\\"'" for character in str(command)
+    ):
         raise UsageError(
             f"{command} cannot stand in a unit",
-            hint="install into a path without spaces, quotes, `%` and `$`",
+            hint="give an absolute path without spaces, quotes, `%` and `$`",
         )
     if str(command).startswith(tuple(f"{folder}/" for folder in _HIDDEN)):
         raise UsageError(
@@ -137,4 +140,12 @@ def _require_systemd() -> None:
             "systemd does not run this machine",
             hint="in a container use the image's own command; for an image of a system: --root DIR",
             code="no_systemd",
+        )
+
+
+def _require_program(command: Path) -> None:
+    if not os.access(command, os.X_OK):
+        raise UsageError(
+            f"{command} cannot be run",
+            hint="name the installed program: --command /opt/conductor-loop/bin/conductor-loop",
         )
