@@ -84,6 +84,16 @@ def test_row_03_a_fifo_that_somebody_writes_to_blocks_nobody(site: Site) -> None
         assert_serves(site, daemon)
 
 
+def test_row_03_a_device_is_set_aside_unopened(site: Site) -> None:
+    with site.daemon() as daemon:
+        try:
+            os.mknod(site.handoff / "intent-zero.json", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        except PermissionError:
+            pytest.skip("this container may not make devices")
+        assert site.verdict("intent-zero.json")["error"]["code"] == "special_character_device"
+        assert_serves(site, daemon)
+
+
 def test_row_05_porch_gets_the_hashed_bytes_whatever_happens_to_the_file(site: Site) -> None:
     body = intent(replicas=3)
     porch = site.porch('cp "$2" "$top/seen"; [ -w "$2" ] || echo read-only >> "$top/ledger"')

@@ -45,16 +45,19 @@ _TCP, _TCP_SINCE = 0b11, 4  # bind and connect
 _SCOPES, _SCOPES_SINCE = 0b11, 6  # abstract sockets and signals
 
 _READ = _READ_FILE | _READ_DIR
-# Nobody here has a use for new devices.
+# No child has a use for new devices.
 _CHANGE = _ALL_FS_RIGHTS & ~(_MAKE_CHAR | _MAKE_BLOCK | _EXECUTE)
 GRANTS = {
     "list": _READ_DIR,
     "see": _READ,
     "read": _READ | _EXECUTE,
     "data": _CHANGE,
+    # A device that was handed over is moved aside; to make one still takes CAP_MKNOD.
+    "keep": _CHANGE | _MAKE_CHAR | _MAKE_BLOCK,
     "write": _CHANGE | _EXECUTE,
 }
-"""What a rule may allow: names alone, look, look and run, change without running, everything."""
+"""What a rule may allow: names alone, look, look and run, change without running, the same with
+devices that are there, everything."""
 
 
 def abi() -> int:

@@ -89,10 +89,10 @@ def daemon_rules(places: Places, porch: bytes | None, own: Sequence[bytes]) -> I
     # Where the libraries lie; not always within the interpreter's own folders (pip --user).
     yield "read", os.fsencode(Path(msgspec.__file__).parents[1])
     for folder in (*places.closed, places.out):
-        yield "data", folder
+        yield "keep", folder
         parent = os.path.dirname(os.path.realpath(folder))
         if not _covers(parent, b"/etc") and not _covers(b"/etc", parent):
-            yield "data", parent
+            yield "keep", parent
     yield from (("data", path) for path in (*own, *places.work))
     if porch is not None:
         yield from child_rules(porch, places)
