@@ -10,10 +10,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.http_rows import HTTP_ROWS
 from bench.machine import CannotMeasure, facts
-from bench.rows import ROWS, SLOW, Measured, Row, Setting
+from bench.rows import ROWS as FIRST_ROWS
+from bench.rows import SLOW, Measured, Row, Setting
 
 RESULTS = Path("bench/results")
+ROWS = (*FIRST_ROWS, *HTTP_ROWS)
 
 
 def main() -> int:

@@ -126,7 +126,8 @@ def _builtin(setting: Setting) -> Measured:
     return Measured(f"{rate:,.0f} /s", {"rate": rate}, met=rate >= 1_200)
 
 
-def _warm_up(daemon: Daemon, count: int = 50) -> None:
+def warm_up(daemon: Daemon, count: int = 50) -> None:
+    """Have so many intents go through first."""
     daemon.ground.hand_over(daemon.ground.stage(9_000_000, count))
     daemon.wait_for_verdicts(count)
 
@@ -135,7 +136,7 @@ def _latency(setting: Setting) -> Measured:
     pause = random.Random(1)
     seconds: list[float] = []
     with ground(setting.parent) as place, place.watching("-porch", setting.porch()) as daemon:
-        _warm_up(daemon)
+        warm_up(daemon)
         with arrivals(place.status) as events:
             for file in place.stage(0, 50 if setting.quick else 500):
                 # Not in step with anything that the daemon does at intervals.
@@ -155,7 +156,7 @@ def _burst(setting: Setting) -> Measured:
     seconds: list[float] = []
     for _ in range(1 if setting.quick else 5):
         with ground(setting.parent) as place, place.watching("-porch", setting.porch()) as daemon:
-            _warm_up(daemon)
+            warm_up(daemon)
             before = place.verdicts()
             files = place.stage(0, 1_000)
             begin = time.monotonic()
@@ -169,7 +170,7 @@ def _burst(setting: Setting) -> Measured:
 def _idle(setting: Setting) -> Measured:
     window = 5.0 if setting.quick else 30.0
     with ground(setting.parent) as place, place.watching("-porch", setting.porch()) as daemon:
-        _warm_up(daemon)
+        warm_up(daemon)
         time.sleep(PERIOD_SECONDS)
         before = cpu_seconds(daemon.pid)
         time.sleep(window)
