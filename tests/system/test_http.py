@@ -331,3 +331,11 @@ def test_a_real_prometheus_scrapes_it(site: Site) -> None:
         finally:
             prometheus.kill()
             prometheus.wait()
+
+
+def test_the_documentation_lists_the_metrics_that_there_are(shared: Server) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/monitoring.md").read_text()
+    table = page[page.index("## Metrics") : page.index("## The live page")]
+    documented = set(re.findall(r"`((?:conductor|process)_\w+)`", table))
+    served = set(re.findall(r"^# TYPE (\S+)", shared.get("/metrics").body.decode(), re.MULTILINE))
+    assert documented == served
