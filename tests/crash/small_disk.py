@@ -17,6 +17,8 @@ from tests.crash.invariants import broken_journal_and_files, endings
 from tests.crash.scene import COMMAND, Scene, With, intent
 
 ROOMY = "size=4m,nr_inodes=600"
+# Who may mount is root of a namespace; the daemon is its only other user, as it is never root.
+NOT_ROOT = ("unshare", "--map-user=1000", "--map-group=1000")
 IMPATIENT = ("-timeout", "1s", "-grace", "1s")
 PATIENCE_SECONDS = 30.0
 WAITING = {f"intent-{n:02d}.json": intent(f"cnf-{n:02d}", n) for n in range(20)}
@@ -72,7 +74,7 @@ def watching(scene: Scene, take: Callable[[Path], None]) -> None:
 
 @contextmanager
 def _daemon(scene: Scene) -> Iterator[subprocess.Popen[bytes]]:
-    daemon = subprocess.Popen(scene.command())
+    daemon = subprocess.Popen([*NOT_ROOT, *scene.command()])
     try:
         yield daemon
     finally:
@@ -82,16 +84,16 @@ def _daemon(scene: Scene) -> Iterator[subprocess.Popen[bytes]]:
 
 def once(scene: Scene, take: Callable[[Path], None]) -> None:
     """`-once` gives up after -timeout with status 1, and the next one finishes."""
-    scene.run_once()
+    scene.run_once(NOT_ROOT)
     staged = _stage(scene)
     take(scene.top)
     for file in staged:
         file.rename(scene.handoff / file.name)
-    gave_up = scene.run_once(flags=IMPATIENT)
+    gave_up = scene.run_once(NOT_ROOT, IMPATIENT)
     assert gave_up.returncode == 1, (gave_up.returncode, gave_up.stderr[-2000:])
     assert not _failed(scene), _failed(scene)
     give_back(scene.top)
-    ended = scene.run_once()
+    ended = scene.run_once(NOT_ROOT)
     assert ended.returncode == 0, ended.stderr[-2000:]
     _require_all_published(scene, len(WAITING))
 
@@ -101,7 +103,7 @@ def too_small(scene: Scene) -> None:
     staged = [scene.handoff / name for name in ("intent-a.json", "intent-b.json")]
     for file in staged:
         file.write_bytes(intent("amf", 1))
-    ended = scene.run_once(flags=IMPATIENT)
+    ended = scene.run_once(NOT_ROOT, IMPATIENT)
     assert ended.returncode == 1, (ended.returncode, ended.stderr[-2000:])
     assert "this is a defect" not in ended.stderr, ended.stderr[-2000:]
     found = [path for path in scene.handoff.rglob("intent-*.json") if path.is_file()]
