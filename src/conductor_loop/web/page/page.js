@@ -44,8 +44,8 @@ function showTiles(vitals, sample) {
     tile("Oldest", vitals.oldest_at ? seconds(vitals.at - vitals.oldest_at) : "–"),
     tile("Ended a second", rate(sample ? sample.succeeded + sample.failed : 0)),
     tile("95 % took less than", seconds(sample?.p95)),
-    tile("Succeeded since start", count(ended.published ?? 0)),
-    tile("Failed since start", count(failed), { bad: failed > 0 }),
+    tile("Succeeded so far", count(ended.published ?? 0)),
+    tile("Failed so far", count(failed), { bad: failed > 0 }),
   );
 }
 
