@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -67,9 +66,12 @@ async def _open(
 async def _narrow(serving: Serving, shared: Shared, board: Board) -> None:
     """Open the journal once there is one; from then on its keys need not be readable."""
     await board.until(lambda vitals: vitals.is_journal_open)
-    with contextlib.suppress(ConductorError):
+    try:
         await shared.records.open()
-        _confine(serving.sealed_off)
+    except ConductorError as error:
+        _log.warning("the page can tell nothing of intents: %s (%s)", error.message, error.hint)
+        return
+    _confine(serving.sealed_off)
 
 
 def _confine(words: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import apsw
 
 from conductor_loop.adapters.journal.database import FILE_NAME
+from conductor_loop.adapters.journal.effective_access import ask_for_effective_rights
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.core.faults import CannotStart, ConductorError
 from conductor_loop.core.states import State
@@ -40,6 +41,7 @@ class Records:
     async def open(self) -> None:
         """Open the journal, from now on the only one that can be. Raises CannotStart."""
         loop = asyncio.get_running_loop()
+        ask_for_effective_rights()
         self._reader = await loop.run_in_executor(
             self._thread, open_reader, self._state_dir, self._kek_file
         )
