@@ -147,9 +147,9 @@ class Heard:
 
 def test_a_notice_names_the_file_and_who_handed_it_over() -> None:
     heard = Heard()
-    heard.hear(quarantined("symlink"))
+    heard.hear(quarantined("symlink"), "01X")
 
-    details = {"fault": "special_symlink", "pointer": ""}
+    details = {"intent_id": "01X", "fault": "special_symlink", "pointer": ""}
     assert heard.notices.told == [Notice("symlink_seen", "intent-x.json", "alice", details)]
 
 

@@ -32,7 +32,7 @@ class Anomalies:
         if entry.intent_id is None:
             return
         for code, details in self._signals.of(entry.event):
-            self._tell(code, _subject(entry), _submitter(entry), details)
+            self._tell(code, _subject(entry), _submitter(entry), {**_intent(entry), **details})
         for code, subject, burst in self._streams.count(entry.event, self._minute_of(entry)):
             self._tell(code, subject, "", burst.details())
 
@@ -57,6 +57,12 @@ class Anomalies:
 
     def _wall_less_steady(self) -> float:
         return self._clock.now().timestamp() - self._clock.steady()
+
+
+def _intent(entry: Entry) -> dict[str, str]:
+    """What every log line about an intent carries, besides its name."""
+    known = {"intent_id": entry.intent_id or "", "correlation_id": entry.correlation_id}
+    return {name: text for name, text in known.items() if text}
 
 
 def _subject(entry: Entry) -> str:

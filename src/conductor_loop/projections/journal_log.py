@@ -44,10 +44,21 @@ class JournalLog:
             level = _NOTICED[entry.event.severity]
         if not _log.isEnabledFor(level):
             return
-        facts = entry.facts()
+        facts = entry.facts() | _facts_of_notice(entry.event)
         if attempt := _attempt(entry.event):
             facts["attempt"] = attempt
         _log.log(level, describe(entry.event), extra=facts)
+
+
+def _facts_of_notice(event: Event) -> dict[str, object]:
+    """A notice is of the service, and may be about an intent all the same."""
+    if not isinstance(event, Noticed) or "intent_id" not in event.details:
+        return {}
+    return {
+        "intent.id": event.details["intent_id"],
+        "intent.file": event.subject,
+        "correlation_id": event.details.get("correlation_id", ""),
+    }
 
 
 def _attempt(event: Event) -> int:
