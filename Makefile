@@ -1,6 +1,6 @@
 # Everything a developer runs. Paths are relative on purpose: make cannot cope with spaces in its own.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench crash fuzz supply-chain lock
+.PHONY: help demo test check docs format bench crash fuzz supply-chain lock
 
 # The daemon is started hundreds of times by tests: it need not be compiled each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,7 +25,7 @@ test: $(STAMP)  ## run every test
 	@echo "==> tests"
 	@$(PYTEST) -n 2 $(ARGS)
 
-check: $(STAMP)  ## format, lint, types, layers; changes nothing
+check: $(STAMP)  ## format, lint, types, layers, links of the documentation; changes nothing
 	@echo "==> format"
 	@$(PYTHON_IN_VENV) -m ruff format --check .
 	@echo "==> lint"
@@ -34,6 +34,11 @@ check: $(STAMP)  ## format, lint, types, layers; changes nothing
 	@$(PYTHON_IN_VENV) -m mypy
 	@echo "==> layers"
 	@.venv/bin/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+docs: $(STAMP)  ## build the documentation into site/; a dead link or a page in no menu is an error
+	@echo "==> docs"
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_IN_VENV) -m mkdocs build --strict
 
 format: $(STAMP)  ## rewrite the source in the one format
 	@$(PYTHON_IN_VENV) -m ruff check --fix --select I .
