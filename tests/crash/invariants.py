@@ -13,7 +13,6 @@ import apsw
 
 from conductor_loop.adapters.journal import open_reader
 from conductor_loop.adapters.keys.public import keys_of, read_chain
-from conductor_loop.cli.audit_proof import journal_of, prove_log
 from conductor_loop.core.events import (
     Duplicated,
     Failed,
@@ -26,6 +25,7 @@ from conductor_loop.core.events import (
 from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, State
+from conductor_loop.operations.audit_proof import journal_of, prove_log
 from tests.crash.scene import FRESH, PAST, Scene, With, digest, tree
 
 # SQLite's own, and the private staging, where a target's next package writes over the last.

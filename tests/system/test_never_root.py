@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -24,7 +21,7 @@ OWNER = 54321
 ASK = """
 import json, os, sys
 from conductor_loop import wiring
-from conductor_loop.wiring import daemon
+from conductor_loop.wiring import ground
 from conductor_loop.settings import load_settings
 
 def ask(verb, *words):
@@ -34,7 +31,7 @@ def ask(verb, *words):
         return type(error).__name__
     return "done"
 
-real = daemon.publisher
+real = ground.publisher
 def publisher(settings, layout, clock):
     with open(os.path.join(layout.path, "answers.json"), "w") as file:
         json.dump({
@@ -46,7 +43,7 @@ def publisher(settings, layout, clock):
         }, file)
     return real(settings, layout, clock)
 
-daemon.publisher = publisher
+ground.publisher = publisher
 wiring.run(load_settings([("once", "true"), ("porch", "builtin"), ("debounce", "10ms")], {}))
 """
 
@@ -55,15 +52,6 @@ wiring.run(load_settings([("once", "true"), ("porch", "builtin"), ("debounce", "
 def site(tmp_path: Path) -> Site:
     """A folder of root's that only root may enter, as pytest makes it."""
     return Site(tmp_path)
-
-
-@pytest.fixture
-def open_site() -> Iterator[Site]:
-    """A folder that everybody can reach."""
-    top = Path(mkdtemp(dir="/dev/shm"))
-    top.chmod(0o755)
-    yield Site(top)
-    shutil.rmtree(top)
 
 
 @LANDLOCK

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -305,19 +302,6 @@ exit 1
 """
 
 
-@pytest.fixture
-def open_site() -> Iterator[Site]:
-    """A folder that everybody can reach."""
-    top = Path(mkdtemp(dir="/dev/shm"))
-    top.chmod(0o755)
-    site = Site(top)
-    site.out.mkdir()
-    site.out.chmod(0o777)
-    site.hand_over_all(ALONE)
-    yield site
-    shutil.rmtree(top)
-
-
 def test_row_32_no_secret_and_no_escape_that_porch_prints_gets_anywhere(site: Site) -> None:
     site.environment["CONDUCTOR_ENCRYPTION_ENABLED"] = "false"
     done = site.once("-porch", site.porch(LEAKS), "-log-level", "debug")
@@ -345,6 +329,7 @@ def test_with_security_off_what_porch_prints_is_cleaned_and_not_scrubbed(
     open_site: Site,
 ) -> None:
     site = open_site  # an unconfined porch reaches only what its user may
+    site.hand_over_all(ALONE)
     site.environment["CONDUCTOR_SECURITY_ENABLED"] = "false"
     error = run_alone(site, LEAKS)["error"]
     assert error["stderr"].startswith("clone https://bot:hunter2@git.example failed\\n")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -30,18 +27,12 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.fixture
-def open_site() -> Iterator[Site]:
-    """A site that everybody can reach, with one intent: root's daemon is nobody."""
-    top = Path(mkdtemp(dir="/dev/shm"))
-    top.chmod(0o755)
-    site = Site(top)
-    site.out.mkdir()
-    site.out.chmod(0o777)
-    site.environment["CONDUCTOR_CHILD_WRITE"] = ""
-    site.hand_over_all({"intent-a.json": intent()})
-    site.handoff.chmod(0o777)
-    yield site
-    shutil.rmtree(top)
+def open_site(open_site: Site) -> Site:
+    """The same where everybody can reach it, with one intent: root's daemon is nobody."""
+    open_site.environment["CONDUCTOR_CHILD_WRITE"] = ""
+    open_site.hand_over_all({"intent-a.json": intent()})
+    open_site.handoff.chmod(0o777)
+    return open_site
 
 
 def hostile(site: Site, attempts: tuple[tuple[str, str], ...]) -> str:
@@ -76,6 +67,8 @@ def test_without_a_sandbox_the_verdict_says_so(open_site: Site) -> None:
     open_site.once("-porch", open_site.porch("exit 0"), "-sandbox", "none")
 
     assert open_site.verdict("intent-a.json")["sandbox"] == "none"
+    audited = open_site.command("audit", "show", "--action", "security.switched_off").stdout
+    assert "sandbox" in audited
 
 
 def test_the_security_switch_turns_the_sandbox_off(open_site: Site) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from conductor_loop.adapters.handoff.file_system import magic_of, not_local
 from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.packages import BUILTIN
 from conductor_loop.core.sandbox import SandboxChoice
 
 _OURS = ("processed", "failed", "status", ".conductor")
@@ -49,7 +50,7 @@ class Finding:
 
 def check_porch(porch: str) -> Finding:
     """Whether the command can be run, and which file it is."""
-    if porch == "builtin":
+    if porch == BUILTIN:
         return Finding("porch", Grade.OK, "built in")
     from conductor_loop.adapters.porch.publisher import resolve_porch
 

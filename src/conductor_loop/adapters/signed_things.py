@@ -15,6 +15,7 @@ from conductor_loop.core.evidence import differing_fields, outputs_of
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.jws import Verifier
 from conductor_loop.core.naming import shown, verdict_name
+from conductor_loop.core.packages import BUILTIN
 from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.proof import Proof, prove
 from conductor_loop.core.records import Summary
@@ -24,7 +25,6 @@ from conductor_loop.ports import Mismatch
 # A step is some ten milliseconds of work; the loop sleeps in between.
 _STEP_INTENTS, _STEP_BYTES = 10, 4 << 20
 _LONGEST_VERDICT = 16 << 20
-_BUILTIN = "builtin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class _Look:
         differing = differing_fields(document, self._journal.history(summary.intent_id))
         if differing:
             yield "verdict_differs", name, f"the journal says otherwise: {', '.join(differing)}"
-        elif summary.state is State.PUBLISHED and proof.text("porch_path") == _BUILTIN:
+        elif summary.state is State.PUBLISHED and proof.text("porch_path") == BUILTIN:
             yield from self._package_faults(summary, outputs_of(document))
 
     def _file_faults(self, handoff: int, summary: Summary) -> Iterator[tuple[str, str, str]]:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from conductor_loop.cli.audit_proof import anchors_from, journal_of, prove_log
 from conductor_loop.cli.terminal import print_json, print_line, print_table
 from conductor_loop.cli.verify import trusted_keys
 from conductor_loop.core.audit.records import AuditRecord, decode_line, encode_line
 from conductor_loop.core.audit.verification import Finding, Line, Verified
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.security_events import Severity
+from conductor_loop.operations.audit_proof import anchors_from, journal_of, prove_log
 from conductor_loop.projections.audit.reading import lines_of
 from conductor_loop.settings import Settings
 

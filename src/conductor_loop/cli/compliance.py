@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Look, sign and print."""
     from conductor_loop.core.compliance import report as form
-    from conductor_loop.wiring.compliance import compliance_report
+    from conductor_loop.operations.compliance import compliance_report
 
     report = compliance_report(settings)
     write = {"md": form.as_markdown, "json": form.as_json, "html": form.as_html}[args.format]

@@ -15,6 +15,7 @@ from conductor_loop.cli.logging_setup import configure_logging
 from conductor_loop.cli.terminal import print_line, print_table
 from conductor_loop.core.faults import CannotStart, UsageError
 from conductor_loop.core.naming import shown
+from conductor_loop.core.packages import BUILTIN
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import UNSUCCESSFUL
 from conductor_loop.settings import LogLevel, Settings, load_settings
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         handoff=handoff,
         out=out,
         state_dir=handoff / ".conductor",
-        porch="builtin",
+        porch=BUILTIN,
         once=True,
         log_level=LogLevel.ERROR,
     )

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conductor_loop.core.faults import UsageError
-from conductor_loop.settings.model import OPTIONS, Option
+from conductor_loop.settings.declared.option import Option
+from conductor_loop.settings.model import OPTIONS
 from conductor_loop.settings.readers import Unreadable, read_switch
 from conductor_loop.settings.spelling import did_you_mean
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """List or write."""
-    from conductor_loop.wiring.forensics import items, write_bundle
+    from conductor_loop.operations.forensics import items, write_bundle
 
     since = _moment(args.since)
     if not settings.handoff.is_dir():

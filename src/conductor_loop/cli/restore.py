@@ -11,7 +11,7 @@ from conductor_loop.core.faults import UsageError
 from conductor_loop.settings import Settings
 
 if TYPE_CHECKING:
-    from conductor_loop.wiring.rescue import Rescued
+    from conductor_loop.operations.rescue import Rescued
 
 NAME = "restore"
 HELP = (
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Restore, and tell what became of the time since."""
     from conductor_loop.adapters.backup.parcel import read_identities
-    from conductor_loop.wiring.rescue import restore
+    from conductor_loop.operations.rescue import restore
 
     try:
         identities = read_identities(args.identity.read_bytes())

@@ -74,14 +74,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _rebuild(args: argparse.Namespace, settings: Settings) -> int:
     from conductor_loop.cli.restore import tell
-    from conductor_loop.wiring.rescue import rebuild
+    from conductor_loop.operations.rescue import rebuild
 
     tell(rebuild(settings, dry_run=args.dry_run), is_json=args.json)
     return 0
 
 
 def _discard(args: argparse.Namespace, settings: Settings) -> int:
-    from conductor_loop.wiring.rescue import discard
+    from conductor_loop.operations.rescue import discard
 
     dropped = discard(settings, args.words)
     if args.json:

@@ -1,1 +1,1 @@
-"""What a running daemon shows of itself, and to whom."""
+"""Jobs about a daemon: its vitals and their HTTP process, proofs, reports, bundles, rescue."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from conductor_loop.adapters.handoff.source import FolderSource, FolderState
     from conductor_loop.adapters.journal.writer import SqliteJournal
     from conductor_loop.conductor.daemon import Conductor
+    from conductor_loop.ports import Notices
     from conductor_loop.settings import Settings
 
 _PATIENCE = 15.0
@@ -54,6 +55,8 @@ class Observer:
         self._started_at = time.time()
         self._liveness = Liveness(time.monotonic())
         self._folders = _FolderChecks(settings.disk_floor)
+        self.notices: Notices | None = None
+        """Where to report what is noticed, once there is a journal."""
 
     def attend(self, daemon: Daemon | None) -> None:
         """From now on there is this one, or none any more."""

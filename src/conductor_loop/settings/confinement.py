@@ -19,7 +19,6 @@ from conductor_loop.core.sandbox import SandboxChoice
 from conductor_loop.settings.model import OPTIONS, Settings
 
 _log = logging.getLogger("conductor_loop")
-_BUILTIN = "builtin"
 _PACKAGE = Path(conductor_loop.__file__)
 
 
@@ -133,7 +132,7 @@ def _keys(settings: Settings) -> tuple[Path | None, ...]:
 
 
 def _porch(settings: Settings) -> bytes | None:
-    if settings.porch == _BUILTIN:
+    if settings.is_builtin:
         return None
     from conductor_loop.adapters.porch.publisher import resolve_porch
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.sandbox import NetworkChoice, SandboxChoice
-from conductor_loop.settings.model import OPTIONS, Option, Settings
+from conductor_loop.settings.declared.option import Option
+from conductor_loop.settings.model import OPTIONS, Settings
 from conductor_loop.settings.readers import Unreadable, toml_text
 from conductor_loop.settings.spelling import closest, did_you_mean
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from conductor_loop.settings.model import OPTIONS, Option
+from conductor_loop.settings.declared.option import Option
+from conductor_loop.settings.model import OPTIONS
 
 _OPENING = """\
 # Settings

@@ -1,4 +1,4 @@
-"""The only room that names concrete classes: from settings to a running daemon."""
+"""From settings to a running daemon: which class stands behind each port."""
 
 from conductor_loop.wiring.daemon import Report, run
 from conductor_loop.wiring.offline import import_offline, steer_offline

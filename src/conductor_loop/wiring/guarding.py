@@ -21,7 +21,6 @@ from conductor_loop.settings import Settings
 if TYPE_CHECKING:
     from conductor_loop.adapters.signed_things import SignedThings
 
-_BUILTIN = "builtin"
 _log = logging.getLogger("conductor_loop.guarding")
 
 
@@ -65,7 +64,7 @@ async def guarding(
 
 
 async def _report(settings: Settings, clock: Clock) -> None:
-    from conductor_loop.wiring.compliance import keep_report
+    from conductor_loop.operations.compliance import keep_report
 
     while True:
         await clock.sleep(settings.compliance_interval.total_seconds())
@@ -78,7 +77,7 @@ async def _report(settings: Settings, clock: Clock) -> None:
 def _examiner(settings: Settings, layout: Layout, keys: Verifier) -> SignedThings:
     from conductor_loop.adapters.signed_things import Places, SignedThings
 
-    out = settings.out if settings.porch == _BUILTIN else None
+    out = settings.out if settings.is_builtin else None
     places = Places(Path(layout.path), Path(layout.state_path), settings.kek_file, out)
     return SignedThings(places, keys)
 

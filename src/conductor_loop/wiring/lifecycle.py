@@ -97,14 +97,12 @@ def _hang_up(stop: Callable[[signal.Signals], None], read_again: Callable[[str],
 
 
 @asynccontextmanager
-async def serving_http(
-    settings: Settings, observer: Observer, boards: Sequence[Notices]
-) -> AsyncIterator[None]:
-    """Serve HTTP if that is asked for; `boards` holds the notice board once there is one."""
+async def serving_http(settings: Settings, observer: Observer) -> AsyncIterator[None]:
+    """Serve HTTP if that is asked for."""
     if settings.http is None and not settings.kubernetes:
         yield
         return
     from conductor_loop.operations.http import serve_http
 
-    async with serve_http(settings, observer.look, lambda: boards[0] if boards else None):
+    async with serve_http(settings, observer.look, lambda: observer.notices):
         yield

@@ -25,8 +25,8 @@ from conductor_loop.core.security_events import severity_of
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import step_down
 from conductor_loop.settings.intake import intake_rules
+from conductor_loop.settings.sections import layout_of, new_id, policies, reader, sealing
 from conductor_loop.wiring.original import remember
-from conductor_loop.wiring.sections import layout_of, new_id, policies, reader, sealing
 
 
 def steer_offline(settings: Settings, request: Request) -> Reply:

@@ -17,18 +17,15 @@ from conductor_loop.core.reading import reread_intent
 from conductor_loop.ports import Publisher
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import sandbox_section
-from conductor_loop.wiring.sections import modes
+from conductor_loop.settings.sections import modes
 
 if TYPE_CHECKING:
     from conductor_loop.adapters.porch.publisher import PorchSection
 
 
-BUILTIN = "builtin"
-
-
 def require_porch(settings: Settings) -> None:
     """A porch that is missing stops the start before any folder is made."""
-    if settings.porch != BUILTIN:
+    if not settings.is_builtin:
         from conductor_loop.adapters.porch.publisher import resolve_porch
 
         resolve_porch(settings.porch)
@@ -36,7 +33,7 @@ def require_porch(settings: Settings) -> None:
 
 def end_leftovers(settings: Settings, layout: Layout) -> None:
     """End what an earlier daemon left running. Raises CannotStart."""
-    if settings.porch != BUILTIN:
+    if not settings.is_builtin:
         from conductor_loop.adapters.porch import publisher as porch
 
         porch.end_leftovers(layout.state)
@@ -47,7 +44,7 @@ async def publisher(
     settings: Settings, layout: Layout, clock: SystemClock
 ) -> AsyncIterator[Publisher]:
     """Open the publisher for as long as the daemon serves. Raises CannotStart."""
-    if settings.porch == BUILTIN:
+    if settings.is_builtin:
         from conductor_loop.adapters.builtin.package_folder import PackageFolder
         from conductor_loop.adapters.builtin.publisher import BuiltinPublisher
 

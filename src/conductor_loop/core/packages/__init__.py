@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Intent, IntentType
+from conductor_loop.core.packages.package import BUILTIN as BUILTIN
 from conductor_loop.core.packages.package import Mode as Mode
 from conductor_loop.core.packages.package import Package as Package
 from conductor_loop.core.packages.scaling import scaling_files

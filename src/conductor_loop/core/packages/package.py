@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+BUILTIN = "builtin"
+"""Given in place of a porch command: packages are written in-process."""
+
 
 class Mode(StrEnum):
     """How much is written around the change itself."""

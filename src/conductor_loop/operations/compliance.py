@@ -127,7 +127,7 @@ def _verdicts(handoff: Path, keys: Verifier) -> Evidence:
 def _sandbox(settings: Settings) -> Evidence:
     from conductor_loop.adapters.sandbox import landlock
 
-    if settings.porch == "builtin":
+    if settings.is_builtin:
         return Evidence(Result.NOT_APPLICABLE, "the built-in publisher starts no program")
     choice, version = settings.sandbox_choice(), landlock.abi()
     told = f"-sandbox {choice}; Landlock here: {f'version {version}' if version else 'none'}"

@@ -41,7 +41,7 @@ from conductor_loop.core.wording import timestamp
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import step_down
 from conductor_loop.settings.intake import intake_rules
-from conductor_loop.wiring.sections import layout_of, reader, sealing
+from conductor_loop.settings.sections import layout_of, reader, sealing
 
 _log = logging.getLogger("conductor_loop.rescue")
 _SUFFIXES = ("", "-wal", "-shm", ANCHOR_SUFFIX)

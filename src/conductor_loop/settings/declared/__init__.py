@@ -1,0 +1,1 @@
+"""Each setting, declared once: its name, default, kind and meaning."""

@@ -1,0 +1,130 @@
+"""What a daemon stands on: its folders and their lock, journal, keys, audit log and publisher."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    nullcontext,
+)
+from dataclasses import dataclass
+from pathlib import Path
+
+from conductor_loop import __version__
+from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.handoff.events import open_hints
+from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.handoff.source import FolderSource
+from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
+from conductor_loop.adapters.keys.store import Keys, open_keys
+from conductor_loop.adapters.users import user_name
+from conductor_loop.conductor.notices import NoticeBoard
+from conductor_loop.core.original_state import FILE_NAME as ORIGINAL_STATE
+from conductor_loop.core.sandbox import SandboxChoice
+from conductor_loop.core.security_events import AUDIT
+from conductor_loop.operations.vitals import Observer
+from conductor_loop.ports import Publisher
+from conductor_loop.projections.audit.log import AuditLog, AuditPolicy
+from conductor_loop.projections.audit.start import open_audit
+from conductor_loop.settings import Settings
+from conductor_loop.settings.confinement import confine_daemon
+from conductor_loop.settings.sections import folder_settings, layout_of, sealing
+from conductor_loop.spare_folders import SpareFolders
+from conductor_loop.wiring.lifecycle import serving_http
+from conductor_loop.wiring.original import import_original
+from conductor_loop.wiring.publishers import end_leftovers, publisher
+
+_log = logging.getLogger("conductor_loop")
+_KEY_NEWS = {"first": "key_made", "given": "key_given", "replaced": "key_lost"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Everything that is open as long as a daemon runs."""
+
+    layout: Layout
+    source: FolderSource
+    spares: SpareFolders
+    publisher: Publisher
+    journal: SqliteJournal
+    notices: NoticeBoard
+    keys: Keys
+    audit: AuditLog | None
+
+
+@asynccontextmanager
+async def open_ground(
+    settings: Settings, observer: Observer, clock: SystemClock, *, must_be_confined: bool
+) -> AsyncIterator[Ground]:
+    """Open it all, in the order that each needs the other; closed backwards.
+
+    Raises CannotStart, CannotContinue and what else the parts raise.
+    """
+    async with AsyncExitStack() as opened:
+        layout = opened.enter_context(layout_of(settings))
+        for note in layout.notes:
+            _log.warning(note)
+        lock = opened.enter_context(hold_lock(layout, clock.now()))
+        end_leftovers(settings, layout)
+        confine_daemon(settings, Path(layout.state_path), must=must_be_confined)
+        # Before anything that may take long: a probe must be answered meanwhile.
+        await opened.enter_async_context(serving_http(settings, observer))
+        publishing = await opened.enter_async_context(publisher(settings, layout, clock))
+        journal = open_journal(Path(layout.state_path), clock, sealing(settings))
+        opened.push_async_callback(journal.close)
+        notices = observer.notices = NoticeBoard(journal)
+        _report_start(notices, settings)
+        await import_original(settings.handoff / ORIGINAL_STATE, journal)
+        keys = _keys(settings, layout, clock, notices)
+        audit = opened.enter_context(_audit(settings, layout, journal, keys, clock))
+        hints = opened.enter_context(closing(open_hints()))
+        spares = SpareFolders(layout.claimed)
+        opened.callback(spares.remove_all)
+        source = FolderSource(layout, lock, hints, clock, folder_settings(settings), spares)
+        yield Ground(layout, source, spares, publishing, journal, notices, keys, audit)
+
+
+def _report_start(notices: NoticeBoard, settings: Settings) -> None:
+    notices.report(
+        "daemon_started",
+        by=user_name(os.geteuid()),
+        version=__version__,
+        config_sha256=settings.digest(),
+        pid=str(os.getpid()),
+        uid=str(os.geteuid()),
+    )
+    switches = {
+        AUDIT: settings.audit_enabled,
+        "encryption": settings.encryption_enabled,
+        "security": settings.security_enabled,
+        "sandbox": settings.sandbox_choice() is not SandboxChoice.NONE,
+    }
+    for name, is_on in switches.items():
+        if not is_on:
+            notices.report("switched_off", name, by=user_name(os.geteuid()))
+
+
+def _keys(settings: Settings, layout: Layout, clock: SystemClock, notices: NoticeBoard) -> Keys:
+    by = user_name(os.geteuid())
+    keys = open_keys(Path(layout.state_path), clock.now(), by, given=settings.key_file)
+    news = keys.recorded
+    if news is not None:
+        notices.report(_KEY_NEWS[news.reason], news.kid, by=by, previous=news.previous)
+    return keys
+
+
+def _audit(
+    settings: Settings, layout: Layout, journal: SqliteJournal, keys: Keys, clock: SystemClock
+) -> AbstractContextManager[AuditLog | None]:
+    if not settings.audit_enabled:
+        return nullcontext()
+    policy = AuditPolicy(
+        settings.audit_file_size, settings.audit_file_age, settings.audit_retention
+    )
+    return open_audit(layout.state, journal, journal.reader, keys, clock, policy)
