@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tests.crash.scene import Scene
+from typing import Protocol
 
 READS = ("read", "pread64", "getdents64")
 WRITES = ("write", "pwrite64", "writev", "ftruncate", "fallocate")
@@ -38,6 +38,24 @@ _FOLLOW = ("strace", "-f", "-b", "execve", "-qq", "-e", "signal=none")
 _LINE = re.compile(r"^(?P<thread>\d+)\s+(?P<call>\w+)\(")
 
 
+class Story(Protocol):
+    """What can be told again and again, under another command."""
+
+    @property
+    def top(self) -> Path:
+        """All that belongs to it is in here."""
+
+    @property
+    def handoff(self) -> Path:
+        """Work begins when this is first named."""
+
+    def reset(self) -> None:
+        """Begin anew."""
+
+    def run_once(self, before: Sequence[str] = ()) -> object:
+        """Tell it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """How often one call is made by the busiest thread, and how often before any work begins."""
@@ -51,7 +69,7 @@ class Usage:
         return range(self.idle + 1, self.total + 1)
 
 
-def usages(scene: Scene) -> list[Usage]:
+def usages(scene: Story) -> list[Usage]:
     """Watch one undisturbed story and count its calls, thread by thread."""
     scene.reset()
     log = scene.top.with_name(scene.top.name + "-strace")

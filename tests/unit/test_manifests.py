@@ -166,18 +166,29 @@ def test_traffic_is_closed_but_for_metrics_in_and_names_out(base: list[Document]
 
 
 def test_selectors_lead_to_the_pods(documents: list[Document]) -> None:
+    labels = [w["spec"]["template"]["metadata"]["labels"] for w in workloads(documents)]
+    selectors = [s["spec"]["selector"] for s in of_kind(documents, "Service")]
+    selectors += [
+        p["spec"]["podSelector"]["matchLabels"] for p in of_kind(documents, "NetworkPolicy")
+    ]
+    selectors += [
+        b["spec"]["selector"]["matchLabels"] for b in of_kind(documents, "PodDisruptionBudget")
+    ]
+    for selector in selectors:
+        assert sum(selector.items() <= each.items() for each in labels) == 1
+    for workload, own in zip(workloads(documents), labels, strict=True):
+        assert workload["spec"]["selector"]["matchLabels"].items() <= own.items()
+
+
+def test_the_traffic_of_every_pod_is_closed(documents: list[Document]) -> None:
+    closed = [
+        policy["spec"]["podSelector"]["matchLabels"]
+        for policy in of_kind(documents, "NetworkPolicy")
+        if {*policy["spec"]["policyTypes"]} == {"Ingress", "Egress"}
+    ]
     for workload in workloads(documents):
         labels = workload["spec"]["template"]["metadata"]["labels"]
-        selectors = [workload["spec"]["selector"]["matchLabels"]]
-        selectors += [s["spec"]["selector"] for s in of_kind(documents, "Service")]
-        selectors += [
-            p["spec"]["podSelector"]["matchLabels"] for p in of_kind(documents, "NetworkPolicy")
-        ]
-        selectors += [
-            b["spec"]["selector"]["matchLabels"] for b in of_kind(documents, "PodDisruptionBudget")
-        ]
-        for selector in selectors:
-            assert selector.items() <= labels.items()
+        assert any(selector.items() <= labels.items() for selector in closed)
 
 
 def test_metrics_of_a_pod_that_is_not_ready_can_still_be_read(base: list[Document]) -> None:
@@ -199,10 +210,19 @@ def test_probes_ask_the_paths_of_the_original(base: list[Document]) -> None:
     }
 
 
+def daemon_pod(documents: list[Document]) -> Document:
+    """The pod in which a daemon runs."""
+    (pod,) = (
+        workload["spec"]["template"]["spec"]
+        for workload in workloads(documents)
+        if workload["metadata"]["name"] == "conductor-loop"
+    )
+    return dict(pod)
+
+
 def settings_of(documents: list[Document]) -> Settings:
-    """The settings that the pod of a kustomization starts with."""
-    (pod,) = list(pods(documents))[:1]
-    (container,) = pod["containers"]
+    """The settings that the daemon of a kustomization starts with."""
+    (container,) = daemon_pod(documents)["containers"]
     config = one(documents, "ConfigMap")["data"]["conductor.toml"]
     tomllib.loads(config)
     written = Path("/") / "nowhere"
@@ -210,7 +230,7 @@ def settings_of(documents: list[Document]) -> Settings:
     flags = container["args"][2:]
     understood = command_parser("run", load("run")).understand(flags)
     assert understood.mistakes == []
-    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
     return _loaded(config, understood.settings, environment, written)
 
 
@@ -231,10 +251,26 @@ def test_the_daemon_takes_the_settings_and_every_folder_is_mounted(
     documents: list[Document],
 ) -> None:
     settings = settings_of(documents)
-    for pod in pods(documents):
-        mounted = {m["mountPath"] for c in pod["containers"] for m in c["volumeMounts"]}
-        for folder in (settings.handoff, settings.out, settings.state_dir):
-            assert any(folder.is_relative_to(mount) for mount in mounted)
+    (container,) = daemon_pod(documents)["containers"]
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    for folder in (settings.handoff, settings.out, settings.state_dir):
+        assert any(folder.is_relative_to(mount) for mount in mounted)
+
+
+def test_every_mount_has_its_volume(documents: list[Document]) -> None:
+    for workload in workloads(documents):
+        pod = workload["spec"]["template"]["spec"]
+        named = {volume["name"] for volume in pod["volumes"]}
+        named |= {c["metadata"]["name"] for c in workload["spec"].get("volumeClaimTemplates", ())}
+        mounts = [mount for c in pod["containers"] for mount in c["volumeMounts"]]
+        assert {mount["name"] for mount in mounts} == named
+    claims = {claim["metadata"]["name"] for claim in of_kind(documents, "PersistentVolumeClaim")}
+    assert claims == {
+        volume["persistentVolumeClaim"]["claimName"]
+        for pod in pods(documents)
+        for volume in pod["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
 
 
 def test_new_settings_are_a_new_rollout(base: list[Document]) -> None:
@@ -255,3 +291,57 @@ def test_production_is_watched() -> None:
     documents = rendered(MANIFESTS / "overlays/production")
     assert one(documents, "ServiceMonitor")["spec"]["endpoints"][0]["port"] == "metrics"
     assert one(documents, "PrometheusRule")["spec"]["groups"]
+
+
+@pytest.fixture
+def scaled_out() -> list[Document]:
+    return copy.deepcopy(rendered(MANIFESTS / "overlays/scale-out"))
+
+
+def test_the_distributor_knows_the_handoff_of_each_pod_and_of_no_other(
+    scaled_out: list[Document],
+) -> None:
+    stateful = one(scaled_out, "StatefulSet")
+    (distributor,) = one(scaled_out, "Deployment")["spec"]["template"]["spec"]["containers"]
+    command, *flags = distributor["args"]
+    understood = command_parser(command, load(command)).understand(flags)
+    assert (command, understood.mistakes) == ("distribute", [])
+    assert understood.args is not None
+    assert understood.args.count == stateful["spec"]["replicas"]
+    handoffs = [understood.args.to.replace("{}", str(n)) for n in range(understood.args.count)]
+    (shared,) = (m["mountPath"] for m in distributor["volumeMounts"] if m["name"] == "shared")
+    (own,) = (
+        m
+        for c in daemon_pod(scaled_out)["containers"]
+        for m in c["volumeMounts"]
+        if m["name"] == "handoff"
+    )
+    assert own["subPathExpr"] == "$(POD_NAME)"
+    inside = settings_of(scaled_out).handoff.relative_to(own["mountPath"])
+    names = [f"{stateful['metadata']['name']}-{n}" for n in range(stateful["spec"]["replicas"])]
+    assert handoffs == [f"{shared}/{name}/{inside}" for name in names]
+    assert dict(understood.settings)["handoff"].startswith(f"{shared}/")
+
+
+def test_each_daemon_has_state_and_packages_of_its_own(scaled_out: list[Document]) -> None:
+    templates = one(scaled_out, "StatefulSet")["spec"]["volumeClaimTemplates"]
+    modes = {each["metadata"]["name"]: each["spec"]["accessModes"] for each in templates}
+    assert modes == {"state": ["ReadWriteOnce"], "out": ["ReadWriteOnce"]}
+    shared = one(scaled_out, "PersistentVolumeClaim")
+    assert shared["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert of_kind(scaled_out, "HorizontalPodAutoscaler") == []
+
+
+def test_both_programs_come_from_one_image(scaled_out: list[Document]) -> None:
+    assert len({c["image"] for pod in pods(scaled_out) for c in pod["containers"]}) == 1
+
+
+def test_a_stateful_set_has_a_headless_service(scaled_out: list[Document]) -> None:
+    service = one(scaled_out, "Service")
+    assert service["spec"]["clusterIP"] == "None"
+    assert one(scaled_out, "StatefulSet")["spec"]["serviceName"] == service["metadata"]["name"]
+
+
+def test_there_is_one_distributor_at_a_time(scaled_out: list[Document]) -> None:
+    spec = one(scaled_out, "Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
