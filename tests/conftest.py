@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,8 @@ settings.load_profile("conductor")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers used by tests of more than one folder."""
+    # A shell starts what runs in the background deaf to it, and so would be what we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for line in (
         "needs(*commands): skipped when one of the commands is missing; a failure when CI=true",
         "slow: takes minutes; runs when CI=true (`.ci/run`), else skipped",

@@ -49,10 +49,10 @@ def typed(
     )
 
 
-def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, list[str]]:
+def called(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, list[str]]:
     """As `typed`, in this process: for what needs no process of its own."""
     status = main(words)
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     return status, captured.out, captured.err.splitlines()
 
 
@@ -100,9 +100,9 @@ def test_the_version_is_told_without_importing_the_program(flag: str) -> None:
 
 @pytest.mark.parametrize("flag", ["-h", "-help", "--help"])
 def test_the_overview_names_every_command_and_every_flag_of_the_original(
-    flag: str, capsys: pytest.CaptureFixture[str]
+    flag: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, err = called(capsys, flag)
+    status, out, err = called(capfd, flag)
     assert (status, err) == (0, [])
     assert all(f"\n  {name} " in out for name in SUMMARIES)
     for original in ("-handoff", "-porch", "-mode", "-out", "-once", "-debounce"):
@@ -111,9 +111,9 @@ def test_the_overview_names_every_command_and_every_flag_of_the_original(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_every_command_shows_an_example(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, err = called(capsys, name, "--help")
+    status, out, err = called(capfd, name, "--help")
     assert (status, err) == (0, [])
     assert out.startswith(f"usage: conductor-loop {name}")
     examples = out.split("\nexamples:\n", 1)[1]
@@ -131,9 +131,9 @@ def test_every_command_is_what_its_module_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_unknown_flag_is_a_usage_error_of_every_command(
-    name: str, capsys: pytest.CaptureFixture[str]
+    name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, err = called(capsys, name, "-handof", "x")
+    status, out, err = called(capfd, name, "-handof", "x")
     assert (status, out) == (2, "")
     assert err == ["ERROR: unknown flag -handof", "hint: did you mean -handoff?"]
 
@@ -160,9 +160,9 @@ def test_a_usage_error_is_told_by_the_process_too() -> None:
     ],
 )
 def test_a_usage_error_is_told_in_two_lines(
-    words: list[str], error: str, hint: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], error: str, hint: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    status, out, err = called(capsys, *words)
+    status, out, err = called(capfd, *words)
     assert (status, out, len(err)) == (2, "", 2)
     assert err[0] == error
     assert err[1].startswith(hint)

@@ -302,6 +302,14 @@ exit 1
 """
 
 
+def test_what_a_porch_copies_can_be_replaced_by_its_next_attempt(open_site: Site) -> None:
+    site = open_site  # where no capability of a daemon of root's reaches its children
+    site.hand_over_all(ALONE)
+    script = 'cp "$2" "$4/" || exit 1; test -e "$4/again" || { touch "$4/again"; kill -9 $$; }'
+    verdict = run_alone(site, script, "-sandbox", "none", "-retry-backoff", "1ms")
+    assert (verdict["status"], len(verdict["attempts"])) == ("success", 2)
+
+
 def test_row_32_no_secret_and_no_escape_that_porch_prints_gets_anywhere(site: Site) -> None:
     site.environment["CONDUCTOR_ENCRYPTION_ENABLED"] = "false"
     done = site.once("-porch", site.porch(LEAKS), "-log-level", "debug")

@@ -145,7 +145,7 @@ def test_a_rotated_file_is_opened_anew(tmp_path: Path) -> None:
 
 
 def test_lines_go_to_standard_error_while_the_file_cannot_be_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
@@ -157,7 +157,7 @@ def test_lines_go_to_standard_error_while_the_file_cannot_be_written(
     folder.mkdir()
     log.handle(record("three"))
     log.close()
-    told = capsys.readouterr().err.splitlines()
+    told = capfd.readouterr().err.splitlines()
     assert told[0].startswith("WARNING: cannot write the log")
     assert told[1:] == ["one", "two"]
     assert (folder / "c.log").read_text() == "three\n"
@@ -181,7 +181,7 @@ def test_the_level_decides_what_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("untouched_logging")
 def test_a_thread_that_dies_leaves_its_trace_in_the_log(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "c.log"
     configure_logging(settings(log_file=str(path), log_format="text"))
@@ -190,18 +190,18 @@ def test_a_thread_that_dies_leaves_its_trace_in_the_log(
     thread.join()
     assert "thread writer died" in path.read_text()
     assert "    | ValueError" in path.read_text()
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("untouched_logging")
 def test_a_defect_is_one_line_on_the_terminal_and_a_trace_in_the_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "c.log"
     configure_logging(settings(log_file=str(path)))
     log_unexpected(RuntimeError("odd"))
     assert "RuntimeError" in json.loads(path.read_text())["error.type"]
-    told = capsys.readouterr().err
+    told = capfd.readouterr().err
     assert told.splitlines() == [
         "ERROR: unexpected RuntimeError: odd",
         f"hint: this is a defect; its trace is in {path}",

@@ -30,37 +30,37 @@ from conductor_loop.settings import SettingsMistaken
     ],
 )
 def test_a_line_is_one_line_and_nothing_is_cut(
-    text: str, shown: str, capsys: pytest.CaptureFixture[str]
+    text: str, shown: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     print_line(text)
-    assert capsys.readouterr().out == shown + "\n"
+    assert capfd.readouterr().out == shown + "\n"
 
 
-def test_columns_are_as_wide_as_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_are_as_wide_as_their_widest_cell(capfd: pytest.CaptureFixture[str]) -> None:
     print_table(("ID", "NAME", "STATE"), [("1", "intent-long.json", "ok"), ("22", "a\n", "")])
-    assert capsys.readouterr().out == (
+    assert capfd.readouterr().out == (
         "ID  NAME              STATE\n1   intent-long.json  ok\n22  a\\n\n"
     )
 
 
-def test_json_is_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_plain_ascii(capfd: pytest.CaptureFixture[str]) -> None:
     print_json({"name": "ü\u202e\n"})
-    written = capsys.readouterr().out
+    written = capfd.readouterr().out
     assert written.isascii()
     assert json.loads(written) == {"name": "ü\u202e\n"}
 
 
-def test_an_error_is_two_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_two_lines_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     print_error("it\nbroke", "mend it")
     print_error("no hint")
-    captured = capsys.readouterr()
+    captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == "ERROR: it\\nbroke\nhint: mend it\nERROR: no hint\n"
 
 
-def test_gathered_mistakes_are_told_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gathered_mistakes_are_told_one_by_one(capfd: pytest.CaptureFixture[str]) -> None:
     print_raised(SettingsMistaken([UsageError("a", hint="b"), UsageError("c", hint="d")]))
-    assert capsys.readouterr().err == "ERROR: a\nhint: b\nERROR: c\nhint: d\n"
+    assert capfd.readouterr().err == "ERROR: a\nhint: b\nERROR: c\nhint: d\n"
 
 
 def test_what_the_terminal_cannot_encode_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:

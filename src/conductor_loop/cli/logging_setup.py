@@ -17,7 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from conductor_loop.cli.terminal import print_error, print_warning
+from conductor_loop.cli.terminal import (
+    print_error,
+    print_warning,
+    write_all,
+    write_standard_error,
+)
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
@@ -69,7 +74,7 @@ def log_unexpected(error: Exception) -> None:
         if isinstance(formatter, _Lines) and formatter.traces:
             again = f"this is a defect; its trace is in {handlers[0]}"
     elif os.environ.get("CONDUCTOR_LOG_LEVEL", "").lower() == LogLevel.DEBUG:
-        sys.stderr.write("\n".join(_trace_lines(error)) + "\n")
+        write_standard_error("\n".join(_trace_lines(error)) + "\n")
     print_error(what, again)
 
 
@@ -132,11 +137,7 @@ class StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        try:
-            sys.stderr.write(self.format(record) + "\n")
-            sys.stderr.flush()
-        except (OSError, ValueError):  # its reader is gone, or it is closed
-            pass
+        write_standard_error(self.format(record) + "\n")
 
     def __repr__(self) -> str:
         return "the lines above"
@@ -163,12 +164,12 @@ class LogFile(logging.Handler):
         try:
             if _identity(self._path) != self._identity:
                 self._reopen()
-            _write_all(self._handle, line)
+            write_all(self._handle, line)
         except OSError as error:
             if not self._failing:
                 print_warning(f"cannot write the log {self._path}: {error.strerror}")
             self._failing = True
-            sys.stderr.write(line.decode())
+            write_standard_error(line.decode())
         else:
             self._failing = False
 
@@ -198,12 +199,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return facts.st_dev, facts.st_ino
-
-
-def _write_all(handle: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
 
 
 def _time(record: logging.LogRecord, precision: str) -> str:

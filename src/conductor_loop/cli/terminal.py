@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TextIO
 
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.legible import legible_line
@@ -20,7 +21,7 @@ def print_json(value: object) -> None:
 
 def print_line(text: str = "") -> None:
     """Print one line on standard output."""
-    sys.stdout.write(_encodable(_fit(text), sys.stdout) + "\n")
+    sys.stdout.write(_encodable(_fit(text)) + "\n")
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -29,7 +30,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        sys.stdout.write(_encodable("  ".join(padded).rstrip(), sys.stdout) + "\n")
+        sys.stdout.write(_encodable("  ".join(padded).rstrip()) + "\n")
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -53,15 +54,31 @@ def print_warning(text: str) -> None:
 
 
 def _complain(kind: str, text: str) -> None:
-    sys.stderr.write(_encodable(f"{kind}: {_fit(text)}\n", sys.stderr))
-    sys.stderr.flush()
+    write_standard_error(f"{kind}: {_fit(text)}\n")
+
+
+def write_standard_error(text: str) -> None:
+    """Write to standard error, whatever stands for it; it is no error when nobody reads it.
+
+    Past Python's buffer: what stays in that is tried once more at exit, and fails it.
+    """
+    data = text.encode(sys.stderr.encoding or "ascii", "backslashreplace")
+    with contextlib.suppress(OSError, ValueError):  # its reader is gone, or it is closed
+        write_all(sys.stderr.fileno(), data)
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """Write everything to an open file. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
 
 
 def _fit(text: str) -> str:
     return legible_line(scrubbed_message(text))
 
 
-def _encodable(text: str, stream: TextIO) -> str:
+def _encodable(text: str) -> str:
     """Under LANG=C a terminal may take ASCII alone; the rest is escaped instead of failing."""
-    encoding = stream.encoding or "ascii"
+    encoding = sys.stdout.encoding or "ascii"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -13,11 +13,13 @@ SCRUBBED = "[scrubbed]"
 _RUN = "[A-Za-z0-9_-]"
 _START = f"(?<!{_RUN})"
 
+# Python 3.11 before 3.11.5 matches `(...)*+`, a possessive group, wrongly (CPython gh-106052):
+# only single characters are repeated like that.
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
     # To its end; no further than where the next one begins. Without an end: what is base64.
-    r"(?:[^-]*+(?:-(?!----(?:BEGIN|END) )[^-]*+){0,400}+-----END [A-Z0-9 ]{1,60}-----"
-    r"|(?:(?:\s|\\[nr])*+[A-Za-z0-9+/=]{16,}+)*+)"
+    r"(?:[^-]*+(?:-(?!----(?:BEGIN|END) )[^-]*+){0,400}-----END [A-Z0-9 ]{1,60}-----"
+    r"|(?:(?:\s|\\[nr])*[A-Za-z0-9+/=]{16,}+)*)"
 )
 # The tail of an output may begin inside a key whose beginning was not kept.
 _END_OF_PRIVATE_KEY = re.compile(r"\A[^-]*+-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
@@ -46,7 +48,7 @@ _WORDS = (
     r"(?:passw(?:or)?d|passphrase|passcode|secret|token|credential"
     r"|(?:api|access|account|private|signing)[_-]?key)"
 )
-_VALUE = r"(?:\\\"[^\"\n]*+\"?|\"(?:[^\"\\\n]|\\.)*+\"?|'[^'\n]*+'?|[^\s\"',;&]++)"
+_VALUE = r"(?:\\\"[^\"\n]*+\"?|\"(?:[^\"\\\n]|\\.)*\"?|'[^'\n]*+'?|[^\s\"',;&]++)"
 _NAME = rf"{_WORDS}s?(?:[_-]?(?:key|value|hash|data|b64|base64))?"
 _BLANKS = r"[ \t]{0,4}"
 # Quotes may be escaped, as in JSON inside JSON.
@@ -62,7 +64,7 @@ def _assignments(after_name: str) -> re.Pattern[str]:
 
 _ASSIGNMENTS = _assignments(_AFTER_NAME)
 _ASSIGNMENTS_IN_PROSE = _assignments(_AFTER_NAME_IN_PROSE)
-_USER_INFO = re.compile(r"(?<=://)[^\s/\"'<>@]*+@(?:[^\s/\"'<>@]*+@)*+")
+_USER_INFO = re.compile(r"(?<=://)[^\s/\"'<>@]*+@(?:[^\s/\"'<>@]*+@)*")
 
 # What must be there for an expression to match: looking for it costs next to nothing.
 _IN_TOKENS = (

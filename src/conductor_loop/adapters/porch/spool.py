@@ -18,7 +18,8 @@ from conductor_loop import disk
 
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108  shm_overview(7); what we make in it is ours alone
 _NAME = "spool"
-_PRIVATE, _READ_ONLY = 0o700, 0o400
+# The folder keeps others out. The simplest porch, `cp`, hands the mode on to what it writes.
+_PRIVATE, _COPY = 0o700, 0o644
 
 
 class Spool:
@@ -84,7 +85,7 @@ class _Place:
         os.mkdir(attempt, _PRIVATE, dir_fd=self._folder)
         place = attempt.encode() + b"/" + name
         try:
-            os.close(disk.write_new(self._folder, place, body, _READ_ONLY))
+            os.close(disk.write_new(self._folder, place, body, _COPY))
         except OSError:
             os.rmdir(attempt, dir_fd=self._folder)
             raise
