@@ -54,21 +54,31 @@ class AuditRecord(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unkno
     """One line. The fields stand in the order of RFC 8785, so no encoder has to sort them."""
 
     action: str
+    """What happened, such as `intent.published`."""
     actor: str
+    """Who: the owner of the file, the operator who asked, or `conductor-loop`."""
     correlation_id: str = ""
+    """The intent's own, if it has one."""
     details: Details
+    """Codes, names, digests, numbers; no output of programs."""
     event_id: str
+    """A ULID, unique in the log."""
     journal_seq: int | None = None
-    """The entry of the journal that this tells; None for a record about the log itself."""
+    """The entry of the journal that this tells; absent in a record about the log itself."""
     outcome: str
+    """`success`, `failure`, or `undecided` while it goes on."""
     prev: str
-    """SHA-256, in hex, of the line before, without its line feed."""
+    """SHA-256, in hex, of the line before without its line feed; 64 zeros before the first."""
     resource: str
+    """What it is about: `intent/ID`, `target/NAMESPACE/NAME`, `service`, `audit`, or a name."""
     seq: int
-    """1 for the first record ever, then without a gap."""
+    """1 for the first record ever, then without a gap, through all files."""
     severity: str = ""
+    """`info`, `low`, `medium`, `high` or `critical`, where it applies."""
     signature: str = ""
+    """Detached JWS over the record without it; the newest record of each write has one."""
     timestamp: str
+    """RFC 3339, UTC."""
 
     @property
     def intent_id(self) -> str:

@@ -1,0 +1,1 @@
+"""The documentation: pages, and beside them what prints some of them from the code."""
