@@ -106,6 +106,7 @@ VALUES: list[tuple[str, str, str, object]] = [
     ("metrics-port", "0", "0", 0),
     ("disk-floor", "1GiB", '"1GiB"', 1 << 30),
     ("log-level", "debug", '"debug"', LogLevel.DEBUG),
+    ("traces", "true", "true", True),
     ("log-format", "json", '"json"', LogFormat.JSON),
     ("log-file", "/var/log/c.log", '"/var/log/c.log"', Path("/var/log/c.log")),
 ]

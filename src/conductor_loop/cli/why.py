@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from conductor_loop.adapters.journal.reader import open_reader
+from conductor_loop.cli.flags import add_settings
 from conductor_loop.cli.intents import find_intent
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Entry, Summary
 from conductor_loop.core.story import entry_json, moment, summary_json, tell
+from conductor_loop.core.traces import trace_id
 from conductor_loop.settings import Settings
 
 NAME = "why"
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which intent."""
     parser.add_argument("intent", metavar="FILE|ID", help="a file's name, or an intent's id")
     parser.add_argument("--json", action="store_true", help="for scripts")
+    add_settings(parser, "traces")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -36,21 +39,25 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     reader = open_reader(settings.state_dir, settings.kek_file)
     summary = find_intent(reader, args.intent)
     history = reader.history(summary.intent_id)
+    trace = trace_id(summary.intent_id) if settings.traces else ""
     if args.json:
-        print_json({**summary_json(summary), "history": [entry_json(e) for e in history]})
+        told = [entry_json(entry) for entry in history]
+        print_json({**summary_json(summary), "trace_id": trace or None, "history": told})
         return 0
-    for line in _lines(summary, history, reader.summaries_of(summary.name)):
+    for line in _lines(summary, history, reader.summaries_of(summary.name), trace):
         print_line(line)
     return 0
 
 
 def _lines(
-    summary: Summary, history: Sequence[Entry], of_its_name: Sequence[Summary]
+    summary: Summary, history: Sequence[Entry], of_its_name: Sequence[Summary], trace: str
 ) -> Iterator[str]:
     story = tell(summary, history)
     yield f"{shown(summary.name)}  {summary.intent_id}"
     yield f"  now        {summary.state.value}"
     yield from (f"  {label:10} {text}" for label, text in story.facts)
+    if trace:
+        yield f"  trace      {trace}"
     for other in of_its_name:
         if other.intent_id != summary.intent_id:
             yield f"  same name  {other.intent_id} ({other.state.value})"

@@ -7,6 +7,7 @@ from enum import StrEnum
 from conductor_loop.core.events import (
     Admitted,
     Duplicated,
+    Event,
     Failed,
     HandedBack,
     IntentEvent,
@@ -67,6 +68,11 @@ TRANSITIONS: dict[tuple[State, type[IntentEvent]], State] = {
     (State.BACKING_OFF, Skipped): State.SKIPPED,
     (State.RUNNING, Skipped): State.SKIPPED,
 }
+
+ENDINGS: dict[type[Event], State] = {
+    event: state for (_, event), state in TRANSITIONS.items() if state in FINAL
+}
+"""The final state that each final event leads to, wherever it comes from."""
 
 
 class IllegalTransition(Exception):

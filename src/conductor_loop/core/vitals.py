@@ -119,6 +119,9 @@ class Counts(msgspec.Struct):
     handed_back: int = 0
     porch_timeouts: int = 0
     breaker_opened: int = 0
+    traces_exported: int = 0
+    traces_dropped: int = 0
+    """Given up because nobody took them in time."""
     alerts: dict[str, int] = {}
     """By code of `core.security_events`."""
 

@@ -15,8 +15,8 @@ from conductor_loop.core.events import (
 )
 from conductor_loop.core.records import Entry
 from conductor_loop.core.security_events import KINDS
+from conductor_loop.core.states import ENDINGS
 from conductor_loop.core.vitals import PORCH_BOUNDS, PROCESSING_BOUNDS, Counts, histogram
-from conductor_loop.projections.tally import ENDS
 
 _OTHER = "other"
 
@@ -34,7 +34,7 @@ class Meters:
         run = getattr(event, "run", None)
         if isinstance(run, Run):
             self.counts.porch.add(run.duration.total_seconds())
-        state = ENDS.get(type(event))
+        state = ENDINGS.get(type(event))
         if state is None:
             return
         self.counts.ended[state.value] = self.counts.ended.get(state.value, 0) + 1

@@ -5,30 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from conductor_loop.core.events import (
-    Admitted,
-    Duplicated,
-    Event,
-    Failed,
-    Published,
-    Quarantined,
-    Rejected,
-    Skipped,
-    TimedOut,
-)
+from conductor_loop.core.events import Admitted
 from conductor_loop.core.records import Entry
-from conductor_loop.core.states import UNSUCCESSFUL, State
-
-ENDS: dict[type[Event], State] = {
-    Published: State.PUBLISHED,
-    Failed: State.FAILED,
-    TimedOut: State.TIMED_OUT,
-    Rejected: State.REJECTED,
-    Quarantined: State.QUARANTINED,
-    Duplicated: State.DUPLICATE,
-    Skipped: State.SKIPPED,
-}
-"""The final state that each final event leads to."""
+from conductor_loop.core.states import ENDINGS, UNSUCCESSFUL, State
 
 
 class Tally:
@@ -42,7 +21,7 @@ class Tally:
     def hear(self, entry: Entry) -> None:
         """See `ports.Listener`."""
         self.admitted += isinstance(entry.event, Admitted)
-        state = ENDS.get(type(entry.event))
+        state = ENDINGS.get(type(entry.event))
         if state is None:
             return
         self.ended[state] += 1

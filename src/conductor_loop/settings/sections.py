@@ -40,10 +40,9 @@ def folder_settings(settings: Settings) -> FolderSettings:
     )
 
 
-def layout_of(settings: Settings, *, has_journal: bool = True) -> Layout:
+def layout_of(settings: Settings) -> Layout:
     """Open the folders, making those that are missing. Raises CannotStart."""
-    state_dir = _state_dir(settings)
-    return open_layout(settings.handoff, state_dir, modes(settings), has_journal=has_journal)
+    return open_layout(settings.handoff, _state_dir(settings), modes(settings))
 
 
 def _state_dir(settings: Settings) -> Path | None:

@@ -148,6 +148,14 @@ def _views(vitals: Vitals) -> Iterator[Metric]:
     for code, count in sorted(vitals.counts.alerts.items()):
         alerts.add_metric((code,), count)
     yield alerts
+    yield _counter(
+        "conductor_traces_exported", "Intents whose trace was sent.", vitals.counts.traces_exported
+    )
+    yield _counter(
+        "conductor_traces_dropped",
+        "Intents whose trace was given up: no collector took it in time.",
+        vitals.counts.traces_dropped,
+    )
     behind = max(vitals.committed - vitals.relayed, 0)
     yield _gauge("conductor_views_behind_entries", "Journal entries not in the views yet.", behind)
     yield _gauge(

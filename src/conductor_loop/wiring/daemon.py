@@ -22,6 +22,7 @@ from conductor_loop.conductor.control import Control, parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts
 from conductor_loop.conductor.housekeeping import Housekeeping
 from conductor_loop.core.faults import ConductorError, NoRoom
+from conductor_loop.operations.traces import exporting_traces, require_tracing
 from conductor_loop.operations.vitals import Daemon, Observer
 from conductor_loop.ports import Listener, Projection
 from conductor_loop.projections.filing import Filing
@@ -78,10 +79,11 @@ def run(
     reloading = reloading or Reloading(settings, lambda: settings, lambda _: None)
     try:
         require_porch(settings)
+        require_tracing(settings, os.environ)
         raise_descriptor_limit()
         return asyncio.run(_serve(settings, reloading, listeners, leave_root_behind(settings)))
     except BaseExceptionGroup as group:
-        raise first_cause(group) from group
+        raise _first_cause(group) from group
 
 
 async def _serve(
@@ -108,6 +110,7 @@ async def _serve(
         manager = served.enter_context(telling(service_manager(os.environ, os.getpid())))
         stop_on_signals(conductor, manager, read_again)
         async with (
+            exporting_traces(settings, os.environ, journal.position(), meters.counts),
             serve_control(Path(layout.state_path), control.obey, ground.notices),
             keeping_informed(manager, conductor, observer.stuck),
             guarding(settings, layout, conductor, ground.keys, ground.notices, clock),
@@ -179,7 +182,7 @@ async def _run_to_the_end(conductor: Conductor, journal: SqliteJournal) -> None:
         _log.error("ended with a full disk; everything handed over is kept for the next start")
 
 
-def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error worth telling: an expected one first, else whatever it was."""
     causes = list(_leaves(group))
     expected = [error for error in causes if isinstance(error, ConductorError)]

@@ -14,6 +14,7 @@ from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.own_folders import run_as_owner
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.reading import reread_intent
+from conductor_loop.operations.traces import sampled_share
 from conductor_loop.ports import Publisher
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import sandbox_section
@@ -92,4 +93,5 @@ def _porch(settings: Settings, state: Path) -> PorchSection:
         sandbox=sandbox_section(settings, state),
         pinned_sha256=settings.porch_sha256 or "",
         scrub=settings.security_enabled,
+        trace_share=sampled_share(settings, os.environ),
     )

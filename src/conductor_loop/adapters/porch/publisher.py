@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -39,6 +39,7 @@ from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import Mode
 from conductor_loop.core.porch_exit import PorchExit, failure_of, not_started
+from conductor_loop.core.traces import TRACEPARENT, traceparent
 from conductor_loop.ports import Clock
 
 _log = logging.getLogger("conductor_loop.porch")
@@ -48,6 +49,8 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 # The folder of the attempt: what porch leaves there goes with it.
 _FOLDER_VARIABLES = (FOLDER_VARIABLE, b"TMPDIR")
 _ID_VARIABLE = b"CONDUCTOR_INTENT_ID"
+# The state belongs to whatever made the parent that ours takes the place of.
+_TRACE_VARIABLES = (TRACEPARENT, "TRACESTATE")
 _OUTPUTS_UNKNOWN = "porch writes into a shared folder"
 _ORPHANS_SECONDS = 10.0
 
@@ -69,6 +72,8 @@ class PorchSection:
     sandbox: SandboxSection
     scrub: bool = True
     """Whether secrets are taken out of what porch printed."""
+    trace_share: float | None = None
+    """Which share of traces is kept; None: there are none, and porch is not told of any."""
     pinned_sha256: str = ""
     """What the program must hash to, in hex; empty: whatever is there at start."""
 
@@ -187,7 +192,9 @@ class PorchPublisher:
         self._scrub = section.scrub
         self._flags = (b"-structured",) if section.mode is Mode.STRUCTURED else ()
         self._destination = (b"-out", out)
-        self._environment = _environment(section.environment)
+        is_traced = section.trace_share is not None
+        self._environment = _environment(section.environment, _TRACE_VARIABLES if is_traced else ())
+        self._trace_share = section.trace_share
         self._token = TOKEN_VARIABLE + b"=" + children.token_prefix.encode()
         self._out = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -263,10 +270,17 @@ class PorchPublisher:
                 *self._environment,
                 self._token + attempt,
                 _ID_VARIABLE + b"=" + lease.intent_id.encode(),
+                *self._place_in_trace(lease),
             ),
             timeout=lease.timeout,
             grace=self._grace,
         )
+
+    def _place_in_trace(self, lease: Lease) -> tuple[bytes, ...]:
+        if self._trace_share is None:
+            return ()
+        place = traceparent(lease.intent_id, lease.attempt, self._trace_share)
+        return (f"{TRACEPARENT}={place}".encode(),)
 
     def _outcome(self, lease: Lease, ending: Ending) -> Outcome:
         match ending:
@@ -300,10 +314,10 @@ def _judged(lease: Lease, result: ChildResult, *, scrub: bool) -> Outcome:
     return Undelivered(result.worker, result.started_at, result.duration, failure)
 
 
-def _environment(extra: Mapping[str, str]) -> tuple[bytes, ...]:
+def _environment(extra: Mapping[str, str], without: Sequence[str]) -> tuple[bytes, ...]:
     """The clean minimum, and over it what the operator lists; never our own variables."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    ours = set(map(os.fsdecode, (TOKEN_VARIABLE, _ID_VARIABLE, FOLDER_VARIABLE)))
+    ours = {*map(os.fsdecode, (TOKEN_VARIABLE, _ID_VARIABLE, FOLDER_VARIABLE)), *without}
     chosen = {name: text for name, text in {**inherited, **extra}.items() if name not in ours}
     return tuple(os.fsencode(f"{name}={text}") for name, text in chosen.items())
 

@@ -1,4 +1,4 @@
-"""What is logged, and where."""
+"""What is logged and traced, and where."""
 
 # ruff: noqa: RUF009  setting() is dataclasses.field() with what is known of the setting
 
@@ -50,4 +50,11 @@ class Logs:
         _LOGS,
         "where the log goes; opened anew when it was rotated",
         shown_default="stderr",
+    )
+    traces: bool = setting(
+        readers.switch(),
+        "false",
+        _LOGS,
+        "export one OpenTelemetry trace per intent (OTLP, OTEL_* variables say where to);"
+        " needs conductor-loop[otel]",
     )
