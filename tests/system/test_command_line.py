@@ -345,7 +345,7 @@ def test_once_sums_up_and_tells_by_its_status_that_not_all_succeeded(two_intents
         ["hint:", "conductor-loop", "list"],
     )
     lines = [json.loads(line) for line in log]
-    assert {line.get("intent.file") for line in lines} >= {"intent-good.json", "intent-bad.json"}
+    assert {line.get("file.name") for line in lines} >= {"intent-good.json", "intent-bad.json"}
     assert (two_intents / "out/oran-sim/cnf-simulator/scaling-patch.yaml").exists()
 
 

@@ -84,7 +84,7 @@ def test_a_bad_file_changes_nothing(
     assert told in refused.stderr
     site.hand_over("intent-a.json", intent())
     wait_until(
-        lambda: any(line.get("intent.file") == "intent-a.json" for line in daemon.log()),
+        lambda: any(line.get("file.name") == "intent-a.json" for line in daemon.log()),
         "info lines are still written",
     )
 

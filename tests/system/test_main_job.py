@@ -295,9 +295,9 @@ def test_each_file_is_known_by_one_id_in_log_journal_and_verdict(site: Site) -> 
     site.hand_over_all({"intent-a.json": EXAMPLE})
     done = site.command("-once")
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    (line,) = (line for line in lines if "intent.id" in line)
-    assert line["intent.id"] == site.verdict("intent-a.json")["intent_id"]
-    assert line["intent.id"] == site.intent_id("intent-a.json")
+    (line,) = (line for line in lines if "conductor.intent.id" in line)
+    assert line["conductor.intent.id"] == site.verdict("intent-a.json")["intent_id"]
+    assert line["conductor.intent.id"] == site.intent_id("intent-a.json")
 
 
 # Moving from porch typed by hand.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -68,7 +69,13 @@ def test_a_json_line_has_the_fields_that_log_systems_know() -> None:
     assert line["log.level"] == "warn"
     assert line["message"] == "intent-a.json taken"
     assert line["log.logger"] == "conductor_loop.test"
-    assert set(line) == {"@timestamp", "log.level", "message", "log.logger"}
+    assert line["ecs.version"]
+    assert line["service.name"] == "conductor-loop"
+    assert line["event.dataset"] == "conductor-loop.log"
+    assert line["process.pid"] == os.getpid()
+    assert not any(name.startswith("conductor.") for name in line)
+    # ecs-logging's specification wants these first, in this order (github.com/elastic/ecs-logging).
+    assert [*line][:3] == ["@timestamp", "log.level", "message"]
 
 
 def test_facts_of_an_intent_become_fields_of_their_own() -> None:
@@ -81,11 +88,11 @@ def test_facts_of_an_intent_become_fields_of_their_own() -> None:
         "empty": "",
     }
     line = json.loads(JsonLines(traces=True).format(record("started", **facts)))
-    assert line["intent.id"] == "01J"
-    assert line["intent.file"] == "intent-\\xff.json"
-    assert line["correlation_id"] == "scale-1"
-    assert line["attempt"] == 2
-    assert not {"nothing", "empty"} & set(line)
+    assert line["conductor.intent.id"] == "01J"
+    assert line["file.name"] == "intent-\\xff.json"
+    assert line["conductor.correlation_id"] == "scale-1"
+    assert line["conductor.attempt"] == 2
+    assert not any(name.endswith(("nothing", "empty")) for name in line)
     text = TextLines(traces=True).format(record("started", **facts))
     expected = "intent.id=01J intent.file=intent-\\xff.json correlation_id=scale-1 attempt=2"
     assert text.endswith(f"WARN  started {expected}")

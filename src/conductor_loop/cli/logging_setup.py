@@ -2,7 +2,8 @@
 
 Code anywhere below logs through `logging.getLogger(__name__)` and gives facts as `extra=`, e.g.
 `extra={"intent.id": ..., "intent.file": ..., "correlation_id": ..., "attempt": ...}`.
-Field names follow the Elastic Common Schema where it has one (elastic.co/guide/en/ecs).
+JSON has the names of the Elastic Common Schema where that has one, and ours under `conductor.`, as
+it advises for a project's own ("Custom Fields", "Proper Names"; elastic.co/docs/reference/ecs).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
 from conductor_loop.core.scrubbing import scrubbed_message
+from conductor_loop.core.traces import trace_id
 from conductor_loop.settings import LogFormat, LogLevel, Settings
 
 _LEVELS = {
@@ -39,6 +41,15 @@ _NAMES = {"WARNING": "warn", "CRITICAL": "error"}
 # What every record carries; anything beyond it was given through `extra=`.
 _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _LOG_MODE = 0o640
+_ECS_VERSION = "8.11.0"
+_SERVICE = "conductor-loop"
+_ECS_NAMES = {
+    "intent.file": "file.name",
+    **{name: name for name in ("event.action", "event.outcome", "error.code")},
+}
+"""What facts are called in ECS; every other one is ours."""
+# For machines alone: the message tells people the same.
+_NOT_IN_TEXT = frozenset({"event.action", "event.outcome"})
 
 
 def configure_logging(settings: Settings) -> None:
@@ -49,7 +60,11 @@ def configure_logging(settings: Settings) -> None:
     handler: logging.Handler = (
         StandardError() if settings.log_file is None else LogFile(settings.log_file)
     )
-    handler.setFormatter(JsonLines(traces) if shape is LogFormat.JSON else TextLines(traces))
+    handler.setFormatter(
+        JsonLines(traces, os.environ.get("OTEL_SERVICE_NAME") or _SERVICE, settings.traces)
+        if shape is LogFormat.JSON
+        else TextLines(traces)
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     set_log_level(settings)
@@ -99,15 +114,29 @@ class _Lines(logging.Formatter):
 class JsonLines(_Lines):
     """One JSON object a line, plain ASCII."""
 
+    def __init__(self, traces: bool, service: str = _SERVICE, is_traced: bool = False) -> None:
+        """`is_traced`: each line about an intent names the intent's trace."""
+        super().__init__(traces)
+        self._is_traced = is_traced
+        self._service = {
+            "ecs.version": _ECS_VERSION,
+            "service.name": service,
+            "event.dataset": f"{service}.log",
+        }
+
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
         fields: dict[str, object] = {
             "@timestamp": _time(record, "milliseconds"),
             "log.level": _NAMES.get(record.levelname, record.levelname.lower()),
             "message": self._message(record),
+            **self._service,
+            "process.pid": record.process,
             "log.logger": record.name,
-            **dict(_extra(record)),
         }
+        fields |= {_ecs_name(key): value for key, value in _extra(record)}
+        if self._is_traced and (intent_id := record.__dict__.get("intent.id")):
+            fields["trace.id"] = trace_id(str(intent_id))
         error = _error_of(record)
         if error is not None:
             fields["error.type"] = type(error).__name__
@@ -124,7 +153,8 @@ class TextLines(_Lines):
         """Write one record; a trace follows on lines of its own that no message can imitate."""
         level = _NAMES.get(record.levelname, record.levelname.lower()).upper()
         parts = [_time(record, "seconds"), level.ljust(5), legible_line(self._message(record))]
-        parts += [f"{key}={_word(value)}" for key, value in _extra(record)]
+        facts = ((key, value) for key, value in _extra(record) if key not in _NOT_IN_TEXT)
+        parts += [f"{key}={_word(value)}" for key, value in facts]
         line = " ".join(parts)
         error = _error_of(record)
         if error is None or not self.traces:
@@ -210,6 +240,10 @@ def _extra(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
     for key, value in record.__dict__.items():
         if key not in _USUAL and value not in (None, ""):
             yield key, _plain(value)
+
+
+def _ecs_name(key: str) -> str:
+    return _ECS_NAMES.get(key) or f"conductor.{key}"
 
 
 def _plain(value: object) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 
 from conductor_loop.core.durations import format_duration
@@ -13,6 +14,7 @@ from conductor_loop.core.events import (
     Duplicated,
     Event,
     Failed,
+    Failure,
     HandedBack,
     Noticed,
     Paused,
@@ -26,6 +28,7 @@ from conductor_loop.core.events import (
     Tidied,
     TimedOut,
 )
+from conductor_loop.core.faults import Fault
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.records import Entry
 from conductor_loop.core.security_events import Severity, meaning_of
@@ -45,9 +48,34 @@ class JournalLog:
         if not _log.isEnabledFor(level):
             return
         facts = entry.facts() | _facts_of_notice(entry.event)
+        facts |= _outcome(entry.event)
         if attempt := _attempt(entry.event):
             facts["attempt"] = attempt
         _log.log(level, describe(entry.event), extra=facts)
+
+
+def _outcome(event: Event) -> dict[str, object]:
+    """What happened in a word, and how it went, by the names of ECS."""
+    action = event.code if isinstance(event, Noticed) else _ACTIONS[type(event)]
+    facts: dict[str, object] = {"event.action": action}
+    fault = _fault(event)
+    if fault is not None:
+        facts |= {"event.outcome": "failure", "error.code": fault.code}
+    elif isinstance(event, Published):
+        facts["event.outcome"] = "success"
+    return facts
+
+
+def _fault(event: Event) -> Failure | Fault | None:
+    match event:
+        case Failed(failure=fault) | TimedOut(failure=fault) | RetryScheduled(failure=fault):
+            return fault
+        case Rejected(faults=(first, *_)):
+            return first
+        case Quarantined(fault=fault):
+            return fault
+        case _:
+            return None
 
 
 def _facts_of_notice(event: Event) -> dict[str, object]:
@@ -181,6 +209,8 @@ _LINES: dict[type[Event], tuple[int, Callable[[Event], str]]] = {
     Noticed: (_WARN, _noticed),
     Tidied: (_DEBUG, _tidied),
 }
+# Words with hyphens, as in ECS's own examples of actions.
+_ACTIONS = {kind: re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower() for kind in _LINES}
 _NOTICED = {
     Severity.INFO: _DEBUG,
     Severity.LOW: _INFO,
