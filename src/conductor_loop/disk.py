@@ -5,6 +5,7 @@ Names are bytes relative to an open folder, so that no path can be swapped under
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -71,6 +72,23 @@ def rename_new(source: int, name: bytes, destination: int, new_name: bytes) -> N
             raise
         os.link(name, new_name, src_dir_fd=source, dst_dir_fd=destination, follow_symlinks=False)
         os.unlink(name, dir_fd=source)
+
+
+def move_new(source: int, name: bytes, destination: int, new_name: bytes) -> None:
+    """As `rename_new`, but a file never has both names, whatever it is and wherever one is killed.
+
+    Where the file system knows no RENAME_NOREPLACE (NFS), it is looked whether the name is free,
+    then renamed: fit for a folder in which nobody else makes that name in between.
+    """
+    try:
+        _renameat2(source, name, destination, new_name, _RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_FLAG:
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(new_name, dir_fd=destination, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=destination)
 
 
 def exchange(source: int, name: bytes, destination: int, new_name: bytes) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from conductor_loop.core.arrival import Arrival, Lease, Outcome
+from conductor_loop.core.distribution import Parcel, Passing
 from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Entry, Known, Record, Summary, Unfinished
 from conductor_loop.core.states import State
@@ -42,6 +43,19 @@ class Source(Protocol):
 
     async def leftovers(self, known: Container[str]) -> Sequence[Arrival]:
         """Files that a dead daemon claimed without journalling: every claim not in `known`."""
+
+
+class Outlet(Protocol):
+    """Where a distributor's files go, by ordinal."""
+
+    def pass_on(self, parcel: Parcel, ordinal: int) -> Passing:
+        """Move a claimed file there, once, and never over another; nothing is doubled or lost.
+
+        `NAME_TAKEN` and `NOT_NOW`: it is where it was; try again. Raises DurabilityLost.
+        """
+
+    def sync(self) -> None:
+        """Make the moves so far durable. Raises DurabilityLost."""
 
 
 class Journal(Protocol):

@@ -32,6 +32,7 @@ SUMMARIES = {
     "compliance": "hold controls of public catalogues against evidence",
     "forensics": "pack what an investigation begins with, signed",
     "doctor": "check this machine and these folders, changing nothing",
+    "distribute": "divide one inbox among the handoffs of several daemons",
     "install": "install as a service of systemd",
     "schema": "print the schema of an intent or of a verdict",
     "state": "exchange what was processed; make a lost journal anew",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import conductor_loop
 from conductor_loop.adapters.sandbox import landlock
 from conductor_loop.adapters.sandbox.choice import SandboxSection
+from conductor_loop.adapters.sandbox.confinement import Rule
 from conductor_loop.adapters.sandbox.privileges import Footing, leave_root
 from conductor_loop.adapters.sandbox.rules import Places, daemon_rules
 from conductor_loop.adapters.users import user_name
@@ -80,8 +81,32 @@ def confine_daemon(settings: Settings, state: Path, *, must: bool) -> None:
         return
     # Its temporary files would else be in a folder that all share.
     os.environ["SQLITE_TMPDIR"] = str(state)
+    _confine(_rules(settings, state), "daemon", must=must)
+
+
+def become_distributor(settings: Settings, handoffs: Sequence[Path]) -> None:
+    """As the daemon: never root, and confined to inbox, handoffs and log. Raises CannotStart."""
+    log = [] if settings.log_file is None else [settings.log_file.absolute().parent]
+    footing = Footing(
+        handoff=settings.handoff,
+        state=settings.state_dir,
+        folders=[*handoffs, *log],
+        readable=[Path(sys.executable), Path(sys.base_prefix), _PACKAGE],
+        unaided=(),
+    )
+    departure = leave_root(settings.run_as or "", footing, bool(landlock.abi()))
+    must = departure is not None and departure.overrides
+    if must or settings.sandbox_choice() is not SandboxChoice.NONE:
+        folders = [settings.handoff.absolute(), settings.state_dir.absolute(), *handoffs]
+        inbox, *others = map(os.fsencode, folders)
+        places = Places(out=inbox, work=(), closed=others, read=(), write=())
+        rules = daemon_rules(places, None, list(map(os.fsencode, log)))
+        _confine(rules, "distributor", must=must)
+
+
+def _confine(rules: Iterable[Rule], who: str, *, must: bool) -> None:
     try:
-        version = landlock.confine(_rules(settings, state), tcp=True, scoped=False)
+        version = landlock.confine(rules, tcp=True, scoped=False)
     except OSError as error:
         if must:
             raise CannotStart(
@@ -89,9 +114,9 @@ def confine_daemon(settings: Settings, state: Path, *, must: bool) -> None:
                 hint="start it as a user that owns its folders",
                 code="never_root",
             ) from error
-        _log.warning("the daemon is not confined: %s", error.strerror)
+        _log.warning("the %s is not confined: %s", who, error.strerror)
     else:
-        _log.info("the daemon is confined by landlock-%d", version)
+        _log.info("the %s is confined by landlock-%d", who, version)
 
 
 def _rules(settings: Settings, state: Path) -> Iterator[tuple[str, bytes]]:

@@ -40,9 +40,10 @@ def folder_settings(settings: Settings) -> FolderSettings:
     )
 
 
-def layout_of(settings: Settings) -> Layout:
+def layout_of(settings: Settings, *, has_journal: bool = True) -> Layout:
     """Open the folders, making those that are missing. Raises CannotStart."""
-    return open_layout(settings.handoff, _state_dir(settings), modes(settings))
+    state_dir = _state_dir(settings)
+    return open_layout(settings.handoff, state_dir, modes(settings), has_journal=has_journal)
 
 
 def _state_dir(settings: Settings) -> Path | None:

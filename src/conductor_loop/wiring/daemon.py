@@ -83,7 +83,7 @@ def run(
         raise_descriptor_limit()
         return asyncio.run(_serve(settings, reloading, listeners, leave_root_behind(settings)))
     except BaseExceptionGroup as group:
-        raise _first_cause(group) from group
+        raise first_cause(group) from group
 
 
 async def _serve(
@@ -182,7 +182,7 @@ async def _run_to_the_end(conductor: Conductor, journal: SqliteJournal) -> None:
         _log.error("ended with a full disk; everything handed over is kept for the next start")
 
 
-def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error worth telling: an expected one first, else whatever it was."""
     causes = list(_leaves(group))
     expected = [error for error in causes if isinstance(error, ConductorError)]

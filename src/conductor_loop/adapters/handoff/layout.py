@@ -130,12 +130,17 @@ class Layout:
 
 
 def open_layout(
-    handoff: Path, state_dir: Path | None = None, modes: disk.Modes = disk.DEFAULT_MODES
+    handoff: Path,
+    state_dir: Path | None = None,
+    modes: disk.Modes = disk.DEFAULT_MODES,
+    *,
+    has_journal: bool = True,
 ) -> Layout:
     """Open the handoff folder and all of ours in it, creating what is missing.
 
     `modes` are those of what is made for others; what is ours alone is 0700. A symlink in place of
-    one of our folders could be swapped, so it is refused. Raises CannotStart.
+    one of our folders could be swapped, so it is refused. Only a state without a journal may be on
+    a remote file system. Raises CannotStart.
     """
     path = make_handoff(handoff, modes.folder)
     with contextlib.ExitStack() as opened:
@@ -144,7 +149,8 @@ def open_layout(
         places = open_places(root, path, modes.folder, opened)
         state, state_path = _open_state(state_dir, places["conductor"], path)
         opened.callback(os.close, state)
-        _refuse_remote(state, state_path)
+        if has_journal:
+            _refuse_remote(state, state_path)
         layout = Layout(
             path=path,
             state_path=state_path,

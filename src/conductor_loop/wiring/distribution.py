@@ -1,0 +1,86 @@
+"""A distributor from settings: every part made, and run to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.handoff.claims import Claims
+from conductor_loop.adapters.handoff.events import open_hints
+from conductor_loop.adapters.handoff.handover import open_handoff
+from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.handoff.ordinals import settle_division
+from conductor_loop.adapters.handoff.passing_on import Handoffs
+from conductor_loop.adapters.handoff.source import FolderSource
+from conductor_loop.conductor.distribution import Distribution
+from conductor_loop.core.faults import UsageError
+from conductor_loop.settings import Settings
+from conductor_loop.settings.confinement import become_distributor
+from conductor_loop.settings.sections import folder_settings, layout_of
+from conductor_loop.spare_folders import SpareFolders
+from conductor_loop.wiring.daemon import first_cause
+
+_log = logging.getLogger("conductor_loop.distribution")
+
+
+def distribute(settings: Settings, handoffs: Sequence[Path]) -> Distribution:
+    """Divide the inbox, `-handoff`, until stopped, or with `-once` until it is empty.
+
+    Raises ConductorError.
+    """
+    folders = _resolved(settings.handoff, handoffs)
+    become_distributor(settings, [Path(folder) for folder in folders])
+    try:
+        return asyncio.run(_distribute(settings, folders))
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from group
+
+
+async def _distribute(settings: Settings, folders: Sequence[str]) -> Distribution:
+    clock = SystemClock()
+    with contextlib.ExitStack() as open_things:
+        layout = open_things.enter_context(layout_of(settings, has_journal=False))
+        lock = open_things.enter_context(hold_lock(layout, clock.now()))
+        settle_division(layout, folders)
+        hints = open_things.enter_context(contextlib.closing(open_hints()))
+        spares = SpareFolders(layout.claimed)
+        open_things.callback(spares.remove_all)
+        source = FolderSource(layout, lock, hints, clock, folder_settings(settings), spares)
+        claims = Claims(layout, clock, settings.max_file_size, spares)
+        handoffs = Handoffs(layout, claims, clock, spares, folders)
+        distribution = Distribution(source, handoffs, clock, len(folders))
+        _log.info("dividing %s among %d handoffs", layout.path, len(folders))
+        await _until_stopped(distribution)
+    return distribution
+
+
+async def _until_stopped(distribution: Distribution) -> None:
+    running = asyncio.ensure_future(distribution.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _stop, running, number)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+def _stop(running: asyncio.Future[None], number: signal.Signals) -> None:
+    _log.info("stopping on %s", number.name)
+    running.cancel()
+
+
+def _resolved(inbox: Path, handoffs: Sequence[Path]) -> list[str]:
+    """The handoffs with links followed this once. Raises CannotStart and UsageError."""
+    for handoff in handoffs:
+        os.close(open_handoff(handoff))
+    folders = [os.path.realpath(handoff) for handoff in handoffs]
+    for one in folders:
+        if folders.count(one) > 1 or one == os.path.realpath(inbox):
+            raise UsageError(
+                f"{one} is named twice", hint="the inbox and each handoff are folders of their own"
+            )
+    return folders
