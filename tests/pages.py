@@ -3,7 +3,7 @@
 A fenced block of `sh` is typed into bash; the block of `text` behind it is what must come out,
 standard error included. A comment before a block says what else a test must know of it:
 `not run: WHY`, `fails: STATUS`, `background` (runs on to the end of the page), `waits`
-(asked again until the output is the one that is shown).
+(asked again until the output is the one that is shown), `needs: COMMAND` (left out without it).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import getpass
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 PATIENCE = 60.0
 """Seconds after which something that a page promises counts as never happening."""
@@ -57,6 +60,12 @@ class Step:
     def is_run(self) -> bool:
         """Whether a test may run it."""
         return not self.mark.startswith("not run: ")
+
+    @property
+    def lacks(self) -> str:
+        """The command that it needs and that is not here; empty when it can be run."""
+        needed = self.mark.removeprefix("needs: ") if self.mark.startswith("needs: ") else ""
+        return needed if needed and shutil.which(needed) is None else ""
 
     @property
     def status(self) -> int:
@@ -103,19 +112,19 @@ class Reader:
         (self._state / "cwd").write_text(f"{folder}\n")
         (self._state / "exported").touch()
 
-    def follow(self, page: Path) -> int:
-        """Run a page from its first block to its last; how many blocks were run."""
-        count = 0
+    def follow(self, page: Path) -> list[Step]:
+        """Run a page from its first block to its last; which blocks were run."""
+        done = []
         for step in steps(page):
-            if not step.is_run:
+            if not step.is_run or step.lacks:
                 continue
             where = f"{page.name}:{step.line}: {step.commands}"
             if step.mark == "background":
                 self._start(step, where)
             else:
                 self._type(step, where)
-            count += 1
-        return count
+            done.append(step)
+        return done
 
     def leave(self) -> None:
         """End what runs in the background, the last started first."""
@@ -135,8 +144,7 @@ class Reader:
                 break
             time.sleep(0.05)
         assert status == step.status, f"{where}\nended with {status}:\n{output}"
-        assert step.shown is not None
-        assert normalised(output) == normalised(step.shown), where
+        pytest.fail(f"{where}\nshows:\n{step.shown}\nand prints:\n{output}")
 
     def _bash(self, commands: str) -> tuple[int, str]:
         saved = shlex.quote(os.fspath(self._state))
