@@ -112,9 +112,9 @@ class Reader:
         (self._state / "cwd").write_text(f"{folder}\n")
         (self._state / "exported").touch()
 
-    def follow(self, page: Path) -> list[Step]:
-        """Run a page from its first block to its last; which blocks were run."""
-        done = []
+    def follow(self, page: Path) -> int:
+        """Run a page from its first block to its last; how many blocks were run."""
+        count = 0
         for step in steps(page):
             if not step.is_run or step.lacks:
                 continue
@@ -123,8 +123,8 @@ class Reader:
                 self._start(step, where)
             else:
                 self._type(step, where)
-            done.append(step)
-        return done
+            count += 1
+        return count
 
     def leave(self) -> None:
         """End what runs in the background, the last started first."""

@@ -23,7 +23,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_the_commands_of_a_page_do_what_it_shows(name: str, reader: Reader) -> None:
-    assert len(reader.follow(DOCS / name)) >= 3
+    assert reader.follow(DOCS / name) >= 3
     lacking = {step.lacks for step in steps(DOCS / name)} - {""}
     if lacking:
         pytest.skip(f"what needs {', '.join(lacking)} was left out")
