@@ -25,9 +25,10 @@ class Divided(Site):
 
     def __init__(self, top: Path, count: int = 3) -> None:
         super().__init__(top)
-        self.handoff = top / "inbox"
+        # Nothing but itself: the distributor is confined to what inbox and handoffs stand in.
+        self.handoff = top / "front" / "inbox"
         self.state = self.handoff / ".conductor"
-        self.handoff.mkdir()
+        self.handoff.mkdir(parents=True)
         self.sites = [Site(top / f"site-{n}") for n in range(count)]
         for site in self.sites:
             site.handoff.mkdir(parents=True)
@@ -247,7 +248,7 @@ def test_a_second_distributor_and_a_daemon_are_refused(divided: Divided) -> None
     ("to", "flags", "error"),
     [
         ("{top}/site-0/handoff,{top}/site-0/../site-0/handoff", (), "is named twice"),
-        ("{top}/inbox,{top}/site-0/handoff", (), "is named twice"),
+        ("{top}/front/inbox,{top}/site-0/handoff", (), "is named twice"),
         ("{top}/site-0/handoff,", (), "-to names no handoffs"),
         ("/data/{}", (), "-to names no handoffs"),
         ("/data/{}", ("--count", "0"), "-to names no handoffs"),

@@ -72,3 +72,33 @@ def test_a_pod_that_comes_too_soon_is_refused_and_its_restart_goes_on(site: Site
     assert site.counts() == Counter({State.PUBLISHED: 2})
     assert site.names_in("processed") == ["intent-a.json", "intent-b.json"]
     assert site.names_in(".conductor/claimed") == []
+
+
+def test_files_that_keep_coming_through_a_rollout_are_all_final_once_and_in_order(
+    site: Site,
+) -> None:
+    porch = site.porch('echo "$name" >> "$top/ledger"; /bin/sleep 0.05')
+    names = {n: f"intent-{n:02}-{'abcd'[n % 4]}.json" for n in range(40)}
+    site.handoff.mkdir()
+
+    def hand_over(numbers: range) -> None:
+        for n in numbers:
+            site.hand_over(names[n], intent("abcd"[n % 4], n))
+
+    with site.daemon("-porch", porch) as old:
+        hand_over(range(20))
+        wait_until(lambda: len(site.ledger()) >= 5, "it is at work")
+        old.send(signal.SIGTERM)
+        hand_over(range(20, 30))
+        assert old.ended() == 0
+        assert len(site.ledger()) < 30
+    with site.daemon("-porch", porch, ready=False):
+        hand_over(range(30, 40))
+        site.wait_for_final(40)
+    assert site.counts() == Counter({State.PUBLISHED: 40})
+    assert site.names_in("status") == sorted(
+        [*(f"{each}.status" for each in names.values()), "history"]
+    )
+    for target in "abcd":
+        ran = [name for name in site.ledger() if name.endswith(f"-{target}.json")]
+        assert ran == [name for name in names.values() if name.endswith(f"-{target}.json")]

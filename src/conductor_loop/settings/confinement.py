@@ -84,24 +84,32 @@ def confine_daemon(settings: Settings, state: Path, *, must: bool) -> None:
     _confine(_rules(settings, state), "daemon", must=must)
 
 
-def become_distributor(settings: Settings, handoffs: Sequence[Path]) -> None:
-    """As the daemon: never root, and confined to inbox, handoffs and log. Raises CannotStart."""
-    log = [] if settings.log_file is None else [settings.log_file.absolute().parent]
+def leave_root_to_distribute(settings: Settings, handoffs: Sequence[Path]) -> bool:
+    """As `leave_root_behind`, for a distributor. Raises CannotStart."""
     footing = Footing(
         handoff=settings.handoff,
         state=settings.state_dir,
-        folders=[*handoffs, *log],
+        folders=[*handoffs, *_log_folder(settings)],
         readable=[Path(sys.executable), Path(sys.base_prefix), _PACKAGE],
         unaided=(),
     )
     departure = leave_root(settings.run_as or "", footing, bool(landlock.abi()))
-    must = departure is not None and departure.overrides
-    if must or settings.sandbox_choice() is not SandboxChoice.NONE:
-        folders = [settings.handoff.absolute(), settings.state_dir.absolute(), *handoffs]
-        inbox, *others = map(os.fsencode, folders)
-        places = Places(out=inbox, work=(), closed=others, read=(), write=())
-        rules = daemon_rules(places, None, list(map(os.fsencode, log)))
-        _confine(rules, "distributor", must=must)
+    return departure is not None and departure.overrides
+
+
+def confine_distributor(settings: Settings, handoffs: Sequence[Path], *, must: bool) -> None:
+    """As `confine_daemon`, to inbox, handoffs and log. Raises CannotStart."""
+    if not must and settings.sandbox_choice() is SandboxChoice.NONE:
+        return
+    inbox = os.fsencode(settings.handoff.absolute())
+    others = [os.fsencode(path) for path in (settings.state_dir.absolute(), *handoffs)]
+    places = Places(out=inbox, work=(), closed=others, read=(), write=())
+    own = [os.fsencode(path) for path in _log_folder(settings)]
+    _confine(daemon_rules(places, None, own), "distributor", must=must)
+
+
+def _log_folder(settings: Settings) -> list[Path]:
+    return [] if settings.log_file is None else [settings.log_file.absolute().parent]
 
 
 def _confine(rules: Iterable[Rule], who: str, *, must: bool) -> None:

@@ -21,7 +21,7 @@ from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.conductor.distribution import Distribution
 from conductor_loop.core.faults import UsageError
 from conductor_loop.settings import Settings
-from conductor_loop.settings.confinement import become_distributor
+from conductor_loop.settings.confinement import confine_distributor, leave_root_to_distribute
 from conductor_loop.settings.sections import folder_settings, layout_of
 from conductor_loop.spare_folders import SpareFolders
 from conductor_loop.wiring.daemon import first_cause
@@ -35,19 +35,23 @@ def distribute(settings: Settings, handoffs: Sequence[Path]) -> Distribution:
     Raises ConductorError.
     """
     folders = _resolved(settings.handoff, handoffs)
-    become_distributor(settings, [Path(folder) for folder in folders])
+    must_be_confined = leave_root_to_distribute(settings, handoffs)
     try:
-        return asyncio.run(_distribute(settings, folders))
+        return asyncio.run(_distribute(settings, folders, must_be_confined))
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
 
 
-async def _distribute(settings: Settings, folders: Sequence[str]) -> Distribution:
+async def _distribute(
+    settings: Settings, folders: Sequence[str], must_be_confined: bool
+) -> Distribution:
     clock = SystemClock()
     with contextlib.ExitStack() as open_things:
         layout = open_things.enter_context(layout_of(settings, has_journal=False))
         lock = open_things.enter_context(hold_lock(layout, clock.now()))
+        # Before it is confined: handoffs of before need not be among those of now.
         settle_division(layout, folders)
+        confine_distributor(settings, [Path(one) for one in folders], must=must_be_confined)
         hints = open_things.enter_context(contextlib.closing(open_hints()))
         spares = SpareFolders(layout.claimed)
         open_things.callback(spares.remove_all)
