@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from conductor_loop.core.faults import DurabilityLost
 
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+_SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+_FROM_START, _TO_END = ctypes.c_int64(0), ctypes.c_int64(0)  # sync_file_range(2)
 _NO_SUCH_FLAG = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 _NO_LINKS_HERE = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 # Below this many folders, one fsync each is cheaper than flushing the whole file system.
@@ -144,8 +146,21 @@ def sync_each(handles: Sequence[int]) -> None:
         if len(same) > _FEW:
             sync_file_system(same[0])
             continue
+        if len(same) > 1:
+            _start_writing(same)
         for handle in same:
             sync(handle)
+
+
+def _start_writing(handles: Sequence[int]) -> None:
+    """Have the room of all allocated before the first is synced, so that one commit serves them.
+
+    Under ext4 each fsync of a file whose room is not allocated yet commits on its own (delayed
+    allocation). Only a hint: it makes nothing durable, and fsync tells of every error.
+    """
+    if sys.platform == "linux":
+        for handle in handles:
+            _libc.sync_file_range(handle, _FROM_START, _TO_END, _SYNC_FILE_RANGE_WRITE)
 
 
 def _lost(call: str, error: OSError) -> DurabilityLost:

@@ -99,7 +99,10 @@ class Feed(Protocol):
         """Wait until an entry with a higher seq is committed."""
 
     async def advance(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
-        """Make the position durable, with where the files of these intents ended."""
+        """Make the position durable, with where the files of these intents ended.
+
+        Nobody hurries with that: it may go along with the next commit.
+        """
 
     async def park(self, entry: Entry, why: str) -> None:
         """Set an entry aside that a view cannot take, so that later ones go on; retried later."""

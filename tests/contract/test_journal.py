@@ -444,6 +444,18 @@ async def test_position_and_places_are_kept(shop: Shop) -> None:
 
 
 @in_a_loop
+async def test_a_position_is_kept_no_later_than_with_the_next_commit(shop: Shop) -> None:
+    async with shop.open() as opened:
+        await opened.writer.record([admitted(1)])
+        advancing = asyncio.create_task(opened.writer.advance(1))
+        await asyncio.sleep(0)
+        await opened.writer.record([admitted(2)])
+
+        assert opened.reader.position() == 1
+        await advancing
+
+
+@in_a_loop
 async def test_a_parked_entry_is_passed_and_kept_until_it_is_unparked(shop: Shop) -> None:
     async with shop.open() as opened:
         await opened.writer.record([admitted(n) for n in range(1, 5)])

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ from conductor_loop.ports import Clock
 
 _log = logging.getLogger("conductor_loop.journal")
 _WAIT_FOR_ROOM_SECONDS = 0.25
+# What nobody hurries with goes along with the next commit, and saves a sync of its own.
+_PATIENCE_SECONDS = 0.02
 # What apsw raises for values that no column can hold: a defect, but callers must not wait for ever.
 _SURPRISES = (ValueError, TypeError, OverflowError)
 
@@ -64,6 +67,7 @@ class _Request:
     done: asyncio.Future[None]
     last_seq: int
     entries: Sequence[Entry | None] = ()
+    can_wait: bool = False
 
 
 class SqliteJournal:
@@ -177,9 +181,9 @@ class SqliteJournal:
 
     async def advance(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         """See `ports.Feed`."""
-        await self._write(
-            (_ADVANCE, (seq,)), *((_FILED, (place, intent_id)) for intent_id, place in filed)
-        )
+        places = [(_FILED, (place, intent_id)) for intent_id, place in filed]
+        statements = Statements(self._sealer, others=[(_ADVANCE, (seq,)), *places])
+        await self._commit(statements, can_wait=True)
 
     async def skip_to(self, seq: int) -> None:
         """Give no number up to this one to any entry: they were others' once."""
@@ -248,10 +252,17 @@ class SqliteJournal:
     async def _write(self, *statements: tuple[str, tuple[apsw.SQLiteValue, ...]]) -> None:
         await self._commit(Statements(self._sealer, others=list(statements)))
 
-    async def _commit(self, statements: Statements, entries: Sequence[Entry | None] = ()) -> None:
+    async def _commit(
+        self,
+        statements: Statements,
+        entries: Sequence[Entry | None] = (),
+        *,
+        can_wait: bool = False,
+    ) -> None:
         if self._failed is not None:
             raise self._failed
-        request = _Request(statements, self._loop.create_future(), self._last_seq, entries)
+        done = self._loop.create_future()
+        request = _Request(statements, done, self._last_seq, entries, can_wait)
         self._requests.put(request)
         self.asked += 1
         # A cancelled caller must not leave the in-memory state ahead of a commit that never runs:
@@ -269,14 +280,17 @@ class SqliteJournal:
                 return
 
     def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
-        batch = [first]
+        batch, hurries = [first], not first.can_wait
+        deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
+            patience = 0.0 if hurries else max(0.0, deadline - time.monotonic())
             try:
-                request = self._requests.get_nowait()
+                request = self._requests.get(patience > 0, patience)
             except Empty:
                 return batch, False
             if request is None:
                 return batch, True
+            hurries = hurries or not request.can_wait
             batch.append(request)
 
     def _commit_or_tell(self, batch: list[_Request]) -> ConductorError | None:
