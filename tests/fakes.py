@@ -189,6 +189,8 @@ class FakePublisher:
     many `places`, attempts wait for one.
     """
 
+    program_sha256 = ""
+
     def __init__(
         self,
         script: Callable[[Lease], Outcome | Exception | None] | None = None,

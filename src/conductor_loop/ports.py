@@ -159,6 +159,10 @@ class Catalog(Protocol):
 class Publisher(Protocol):
     """Turns an admitted intent into its effect, at least once. Expected failures are returned."""
 
+    @property
+    def program_sha256(self) -> str:
+        """The hash, in hex, of the program that it runs as found at start; empty: it runs none."""
+
     async def publish(self, lease: Lease) -> Outcome:
         """Run one attempt to its end or to `lease.timeout`; no process survives the return."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conductor_loop.core.events import Noticed
 from conductor_loop.core.states import State
 from tests.system.daemon import Site, intent, wait_until
 
@@ -18,6 +19,12 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
+def noticed(site: Site) -> list[str]:
+    with site.journal() as reader:
+        events = [entry.event for entry in reader.after(0, 1_000)]
+    return [event.code for event in events if isinstance(event, Noticed)]
+
+
 def test_row_36_a_porch_swapped_under_the_daemon_holds_the_queue(site: Site) -> None:
     porch = Path(site.porch("echo first >> $top/ledger"))
     honest = porch.read_bytes()
@@ -27,6 +34,7 @@ def test_row_36_a_porch_swapped_under_the_daemon_holds_the_queue(site: Site) -> 
         site.hand_over("intent-b.json", intent("upf"))
         wait_until(lambda: daemon.has_said("was changed under the running daemon"), "it is noticed")
         assert not site.is_healthy()
+        wait_until(lambda: "porch_replaced" in noticed(site), "it is reported")
         porch.write_bytes(honest)
         assert site.verdict("intent-b.json")["status"] == "success"
 
@@ -41,6 +49,7 @@ def test_row_36_a_restart_takes_the_new_porch(site: Site) -> None:
     site.once("-porch", str(porch))
 
     assert site.ledger() == ["first", "second"]
+    assert noticed(site).count("porch_other") == 1
     with site.journal() as reader:
         assert reader.state(site.intent_id("intent-b.json")) is State.PUBLISHED
 
@@ -52,6 +61,7 @@ def test_row_36_a_pinned_porch_is_run_and_no_other(site: Site) -> None:
     refused = site.once("-porch", porch, "-porch-sha256", "0" * 64)
     taken = site.once("-porch", porch, "-porch-sha256", digest)
 
+    assert "porch_other" not in noticed(site)
     assert refused.returncode == 1
     assert "is not the pinned porch" in refused.stderr
     assert taken.returncode == 0

@@ -250,9 +250,12 @@ async def test_row_25_the_slow_scrub_finds_what_was_altered_in_finished_intents(
     await scrub(journal)
     assert (journal.reader.damaged(), journal.is_incomplete) == ([], False)
     harm(tmp_path)
+    told = list[str]()
+    journal.on_set_aside = lambda whose, _: told.append(whose)
 
     await scrub(journal)
 
+    assert told == [DONE]
     assert [each.intent_id for each in journal.reader.damaged()] == [DONE]
     await journal.close()
 

@@ -57,6 +57,15 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "an intent has a field twice, so that two programs may read it in two ways",
     ),
     "replayed_bytes": (Severity.LOW, "bytes that had been handed over before came again"),
+    "porch_other": (Severity.MEDIUM, "another porch than at the last start is run"),
+    "porch_replaced": (
+        Severity.HIGH,
+        "porch was replaced under the running daemon; nothing runs until it is back",
+    ),
+    "row_set_aside": (
+        Severity.CRITICAL,
+        "a row of the journal is not what was written; its intent was set aside, and is not run",
+    ),
     "hardening_lost": (Severity.HIGH, "porch ran unconfined, and had run confined before"),
     "clock_stepped": (Severity.MEDIUM, "the clock stepped, or the machine was asleep"),
     "arrivals_unusual": (Severity.MEDIUM, "far more intents arrive than usual"),

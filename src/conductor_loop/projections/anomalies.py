@@ -29,10 +29,10 @@ class Anomalies:
     def hear(self, entry: Entry) -> None:
         """See `ports.Listener`."""
         self._look_at_clock()
-        if entry.intent_id is None:
-            return
         for code, details in self._signals.of(entry.event):
             self._tell(code, _subject(entry), _submitter(entry), {**_intent(entry), **details})
+        if entry.intent_id is None:
+            return
         for code, subject, burst in self._streams.count(entry.event, self._minute_of(entry)):
             self._tell(code, subject, "", burst.details())
 

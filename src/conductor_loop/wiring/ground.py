@@ -41,6 +41,8 @@ from conductor_loop.wiring.original import import_original
 from conductor_loop.wiring.publishers import end_leftovers, publisher
 
 _log = logging.getLogger("conductor_loop")
+_PORCH = "porch"
+"""The fact of the journal that says which porch was run last: its SHA-256, in hex."""
 _KEY_NEWS = {"first": "key_made", "given": "key_given", "replaced": "key_lost"}
 
 
@@ -80,6 +82,8 @@ async def open_ground(
         opened.push_async_callback(journal.close)
         notices = observer.notices = NoticeBoard(journal)
         _report_start(notices, settings)
+        _report_set_aside(notices, journal)
+        await _report_porch(notices, journal, publishing.program_sha256)
         await import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(settings, layout, clock, notices)
         audit = opened.enter_context(_audit(settings, layout, journal, keys, clock))
@@ -108,6 +112,23 @@ def _report_start(notices: NoticeBoard, settings: Settings) -> None:
     for name, is_on in switches.items():
         if not is_on:
             notices.report("switched_off", name, by=user_name(os.geteuid()))
+
+
+def _report_set_aside(notices: NoticeBoard, journal: SqliteJournal) -> None:
+    for damage in journal.set_aside_at_start:
+        notices.report("row_set_aside", damage.intent_id or f"entry {damage.seq}", why=damage.why)
+    journal.on_set_aside = lambda whose, why: notices.report("row_set_aside", whose, why=why)
+
+
+async def _report_porch(notices: NoticeBoard, journal: SqliteJournal, program: str) -> None:
+    """Another porch than the last one is run, and told; -porch-sha256 is for who wants less."""
+    before = journal.reader.fact(_PORCH)
+    if program in ("", before):
+        return
+    if before is not None:
+        notices.report("porch_other", program, previous=before)
+        await notices.flush()  # what is remembered is not told again
+    await journal.remember(_PORCH, program)
 
 
 def _keys(settings: Settings, layout: Layout, clock: SystemClock, notices: NoticeBoard) -> Keys:

@@ -40,6 +40,8 @@ class BuiltinPublisher:
         self._mode = mode
         self._clock = clock
 
+    program_sha256 = ""
+
     async def publish(self, lease: Lease) -> Outcome:
         """Put the package into OUT; it is durable after `settle_output`."""
         started_at, begun = self._clock.now(), self._clock.steady()

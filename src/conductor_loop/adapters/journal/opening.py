@@ -53,6 +53,8 @@ class Damage:
     seq: int
     intent_id: str | None
     why: str
+    at: int
+    """When, in microseconds since 1970."""
 
 
 class Opener:

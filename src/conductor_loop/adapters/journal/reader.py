@@ -31,7 +31,8 @@ _HISTORY = (
 _PARKED = "SELECT seq, why FROM parked ORDER BY seq"
 _ENTRY = f"{_ENTRY_COLUMNS} WHERE e.seq = ? AND {_NOT_ASIDE}"
 _LOOKED_AT = 20
-_DAMAGED = "SELECT d.seq, i.id, d.why FROM damaged d LEFT JOIN intents i USING (seq) ORDER BY d.seq"
+_DAMAGED = """
+SELECT d.seq, i.id, d.why, d.at FROM damaged d LEFT JOIN intents i USING (seq) ORDER BY d.seq"""
 _POSITION = "SELECT seq FROM relay"
 _LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT seq FROM relay))"
 _NEWEST = """

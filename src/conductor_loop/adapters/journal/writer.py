@@ -7,7 +7,7 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from conductor_loop.adapters.journal.database import (
     open_for_writing,
     to_microseconds,
 )
-from conductor_loop.adapters.journal.opening import unreadable
+from conductor_loop.adapters.journal.opening import Damage, unreadable
 from conductor_loop.adapters.journal.reader import UNREADABLE, JournalReader
 from conductor_loop.adapters.journal.recent import Recent
 from conductor_loop.adapters.journal.rows import (
@@ -74,7 +74,12 @@ class SqliteJournal:
     """`ports.Journal` and `ports.Feed`; `reader` is the `ports.Catalog`."""
 
     def __init__(
-        self, connection: apsw.Connection, reader: JournalReader, clock: Clock, custody: Custody
+        self,
+        connection: apsw.Connection,
+        reader: JournalReader,
+        clock: Clock,
+        custody: Custody,
+        set_aside_at_start: Sequence[Damage],
     ) -> None:
         self.reader = reader
         self._connection = connection
@@ -91,6 +96,9 @@ class SqliteJournal:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.asked = self.done = 0
         """How many writes were asked for, and how many of them are committed."""
+        self.set_aside_at_start = set_aside_at_start
+        self.on_set_aside: Callable[[str, str], None] = lambda _, __: None
+        """Told of each row that is set aside while this runs: whose it is, and why."""
         self._failed: ConductorError | None = None
         self._lacks_room = False
         self._abandoned = threading.Event()
@@ -106,7 +114,8 @@ class SqliteJournal:
         try:
             custody = take_custody(connection, state_dir, sealing, at)
             reader = JournalReader(open_for_reading(path), custody.sealer)
-            return cls(connection, reader, clock, custody)
+            now_aside = [damage for damage in reader.damaged() if damage.at == at]
+            return cls(connection, reader, clock, custody, now_aside)
         except UNREADABLE as error:
             connection.close()
             raise unreadable(error) from error
@@ -207,6 +216,10 @@ class SqliteJournal:
             *((_IMPORT, self._imported(*row)) for row in rows), (_SET_FACT, ("imported", source))
         )
 
+    async def remember(self, fact: str, value: str) -> None:
+        """Keep a small fact about this journal; `reader.fact` gives it back."""
+        await self._write((_SET_FACT, (fact, value)))
+
     def _imported(self, name: bytes, digest: str, at: int) -> tuple[bytes, bytes, int]:
         key = file_key(self._sealer, name, digest)
         told = msgspec.msgpack.encode((name, digest))
@@ -222,10 +235,11 @@ class SqliteJournal:
         at = to_microseconds(self._clock.now())
         # Of an unfinished one this process knows better than the file.
         faults = [fault for fault in faults if fault[1] not in self._live]
-        for _, intent_id, why in faults:
-            _log.error("set aside, it cannot be trusted: %s: %s", intent_id, why)
         if faults:
             await self._write(*((SET_ASIDE, (each, why, at)) for each, _, why in faults))
+        for _, intent_id, why in faults:
+            _log.error("set aside, it cannot be trusted: %s: %s", intent_id, why)
+            self.on_set_aside(intent_id, why)
         if not seq:
             await self._recount()
         return seq

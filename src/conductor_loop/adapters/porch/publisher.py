@@ -184,7 +184,7 @@ class PorchPublisher:
         """Open OUT, to sync its file system; raises OSError."""
         out = os.fsencode(section.out.absolute())
         self.command = command
-        self._sha256 = command.sha256()
+        self.program_sha256 = command.sha256()
         self._children = children
         self._spool = spool
         self._clock = clock
@@ -206,7 +206,7 @@ class PorchPublisher:
         """See `ports.Publisher`."""
         attempt = f"{lease.intent_id}.{lease.attempt}"
         started_at, porch_sha256 = self._clock.now(), self.command.sha256()
-        if porch_sha256 and porch_sha256 != self._sha256:
+        if porch_sha256 and porch_sha256 != self.program_sha256:
             return Undelivered(0, started_at, timedelta(0), self._changed(porch_sha256))
         try:
             copy = self._spool.put(attempt, lease.name, lease.body)
@@ -240,7 +240,7 @@ class PorchPublisher:
             kind=FailureKind.ENVIRONMENT,
             code="porch_changed",
             message=f"{shown(self.command.path)} was changed under the running daemon: its SHA-256 "
-            f"is {now}, and was {self._sha256} at start",
+            f"is {now}, and was {self.program_sha256} at start",
             hint="if that was meant, restart the daemon; else put the old one back and find out "
             "who did it: the queue waits and goes on by itself",
         )

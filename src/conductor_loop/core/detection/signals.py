@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from conductor_loop.core.events import (
     Admitted,
+    BreakerOpened,
     Duplicated,
     Event,
     Failed,
+    Failure,
     Published,
     Quarantined,
     Receipt,
@@ -54,6 +56,8 @@ class Signals:
                 yield from _of_faults((fault,))
             case Rejected(faults=faults):
                 yield from _of_faults(faults)
+            case BreakerOpened(failure=Failure(code="porch_changed", message=message)):
+                yield "porch_replaced", {"found": message}
             case Duplicated(first=first):
                 yield "replayed_bytes", {"first": first}
             case Admitted(receipt=receipt, retry_of=None):
