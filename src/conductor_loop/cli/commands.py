@@ -26,6 +26,7 @@ SUMMARIES = {
     "cancel": "end intents that have not finished",
     "config": "check, show or reload the settings",
     "health": "tell whether the daemon is live and ready",
+    "top": "show what goes on, anew each second",
     "keys": "show, rotate and export the keys that sign",
     "audit": "prove, show or export the audit log",
     "verify": "check the signatures of verdicts",

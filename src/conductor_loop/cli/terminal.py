@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.legible import legible_line
@@ -21,16 +21,27 @@ def print_json(value: object) -> None:
 
 def print_line(text: str = "") -> None:
     """Print one line on standard output."""
-    sys.stdout.write(_encodable(_fit(text)) + "\n")
+    sys.stdout.write(fitted(text) + "\n")
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print columns as wide as their widest cell; the last one is not padded."""
+    for line in table_lines(headings, rows):
+        sys.stdout.write(line + "\n")
+
+
+def table_lines(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lay the same out as lines."""
     lines = [list(headings), *([_fit(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        sys.stdout.write(_encodable("  ".join(padded).rstrip()) + "\n")
+        yield _encodable("  ".join(padded).rstrip())
+
+
+def fitted(text: str) -> str:
+    """Make one line of a text that moves no cursor and that standard output can take."""
+    return _encodable(_fit(text))
 
 
 def print_error(message: str, hint: str = "") -> None:

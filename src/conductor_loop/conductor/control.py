@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from conductor_loop.conductor.steering import Operator, Refused, Steering
 from conductor_loop.core.control import (
     Cancel,
     Check,
     Health,
+    Look,
     Pause,
     Reload,
     Reply,
@@ -20,6 +23,7 @@ from conductor_loop.core.control import (
 )
 from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.core.intent import Target
+from conductor_loop.core.vitals import Vitals, encode
 
 Checks = Callable[[], Sequence[Check]]
 Rotate = Callable[[str], str]
@@ -33,10 +37,16 @@ class Control:
     """Answers what comes through the control socket or from a command that holds the lock."""
 
     def __init__(
-        self, steering: Steering, checks: Checks, rotate: Rotate, read_again: ReadAgain
+        self,
+        steering: Steering,
+        checks: Checks,
+        look: Callable[[], Vitals],
+        rotate: Rotate,
+        read_again: ReadAgain,
     ) -> None:
         self._steering = steering
         self._checks = checks
+        self._look = look
         self._rotate = rotate
         self._read_again = read_again
 
@@ -45,6 +55,8 @@ class Control:
         match request:
             case Health():
                 return Reply(checks=tuple(self._checks()), pid=os.getpid())
+            case Look():
+                return Reply(vitals=msgspec.Raw(encode(self._look()).rstrip()), pid=os.getpid())
             case Pause(target, why):
                 await self._steering.pause(Operator(by, why), parse_target(target))
                 return Reply(pid=os.getpid())

@@ -45,6 +45,10 @@ class Health(_Request, frozen=True):
     """Is the daemon live, and ready to take files?"""
 
 
+class Look(_Request, frozen=True):
+    """How is the daemon?"""
+
+
 class RotateKey(_Request, frozen=True):
     """Sign with a new key from now on."""
 
@@ -53,7 +57,7 @@ class Reload(_Request, frozen=True):
     """Read the settings again, and change what can change."""
 
 
-Request = Pause | Resume | Cancel | Retry | Health | RotateKey | Reload
+Request = Pause | Resume | Cancel | Retry | Health | Look | RotateKey | Reload
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -72,6 +76,8 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     refusals: tuple[Fault, ...] = ()
     checks: tuple[Check, ...] = ()
     """For `Health`."""
+    vitals: msgspec.Raw = msgspec.Raw()
+    """For `Look`: the vitals as `core.vitals` writes them down, without the end of their line."""
     changed: tuple[str, ...] = ()
     """For `Reload`: the settings that are in effect now."""
     needs_restart: tuple[str, ...] = ()

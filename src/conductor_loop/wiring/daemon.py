@@ -105,7 +105,11 @@ async def _serve(
         observer.attend(Daemon(conductor, source, journal, layout, checking))
         read_again = partial(read_settings_again, reloading, ground.notices)
         control = Control(
-            conductor.steering, observer.checks, partial(_rotated, ground, clock), read_again
+            conductor.steering,
+            observer.checks,
+            observer.look,
+            partial(_rotated, ground, clock),
+            read_again,
         )
         manager = served.enter_context(telling(service_manager(os.environ, os.getpid())))
         stop_on_signals(conductor, manager, read_again)

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.lock import hold_lock
@@ -15,7 +16,7 @@ from conductor_loop.adapters.keys.store import rotate_own_key
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.control import Control
 from conductor_loop.conductor.recovery import recover_running
-from conductor_loop.conductor.steering import Steering
+from conductor_loop.conductor.steering import Refused, Steering
 from conductor_loop.core.breaker import Breaker
 from conductor_loop.core.control import Reply, Request, RotateKey
 from conductor_loop.core.events import Noticed
@@ -50,11 +51,16 @@ async def _steer_offline(settings: Settings, request: Request, by: str) -> Reply
         control = Control(
             steering,
             list,
+            _nothing_runs,
             lambda _: "",  # keys are rotated above
             lambda _: ((), ()),  # nothing runs that could read its settings again
         )
         reply = await control.obey(request, by)
     return Reply(reply.intent_ids, reply.refusals)
+
+
+def _nothing_runs() -> NoReturn:
+    raise Refused("no daemon runs", hint="conductor-loop list shows what its journal says")
 
 
 async def _rotate_offline(settings: Settings, by: str) -> Reply:
