@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -233,6 +234,46 @@ def test_a_claim_that_is_not_filed_yet_is_not_drained(divided: Divided) -> None:
         (site.top / "go").touch()
         site.verdict("intent-a.json")
         assert divided.distributed().returncode == 0
+
+
+def test_submit_hands_over_to_an_inbox_and_says_where_verdicts_come(divided: Divided) -> None:
+    assert divided.distributed().returncode == 0
+    (divided.top / "intent-a.json").write_bytes(intent("amf"))
+    words = ("submit", "-handoff", str(divided.handoff), "intent-a.json")
+    waiting = divided.command(*words, "--wait")
+    assert (waiting.returncode, divided.distributed().stdout[:7]) == (2, "0 moved")
+    done = divided.command(*words)
+    assert done.returncode == 0
+    assert "verdicts come in the handoffs" in done.stderr
+    assert divided.distributed().returncode == 0
+    assert divided.names_at(place_of("amf")) == ["intent-a.json"]
+
+
+def test_what_cannot_be_copied_to_another_file_system_is_set_aside_in_the_inbox(
+    divided: Divided, elsewhere: Path
+) -> None:
+    for ordinal, site in enumerate(divided.sites):
+        site.handoff = elsewhere / str(ordinal)
+        site.handoff.mkdir()
+    divided.hand_over_all({"intent-a.json": intent("amf")})
+    (divided.handoff / "intent-link.json").symlink_to("/etc/passwd")
+    done = divided.distributed()
+    assert (done.returncode, done.stdout) == (1, "1 moved, 1 set aside, 0 kept\n")
+    assert "set aside in" in done.stderr
+    assert divided.names_at(place_of("amf")) == ["intent-a.json"]
+    (kept,) = divided.state.glob("quarantine/*/intent-link.json")
+    assert kept.is_symlink()
+    assert divided.distributed().stdout == "0 moved, 0 set aside, 0 kept\n"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        Path(folder).chmod(0o755)
+        if Path(folder).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is one file system")
+        yield Path(folder)
 
 
 def test_a_second_distributor_and_a_daemon_are_refused(divided: Divided) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from conductor_loop.adapters.handoff.handover import hand_over, open_handoff
+from conductor_loop.adapters.handoff.ordinals import is_divided
 from conductor_loop.cli.checking import STDIN, Judged, fault_fields, judge, print_faults
 from conductor_loop.cli.flags import OF_INTENTS, add_settings
 from conductor_loop.cli.following import Follower, Submission
@@ -55,6 +56,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Check all, hand over all, then follow."""
     if args.wait_timeout is not None and not args.wait:
         raise UsageError("--wait-timeout is given without --wait", hint="add --wait")
+    # An inbox that a daemon has taken over since is a handoff again.
+    divided = is_divided(settings.state_dir) and not Follower(settings).is_watched()
+    if args.wait and divided:
+        raise UsageError(
+            f"{settings.handoff} is divided among several handoffs, where --wait does not follow",
+            hint="leave it out; the verdict comes in the handoff that distribute --which names",
+        )
     names = _names(args.files, args.name)
     rules = intake_rules(settings)
     judged = [judge(source, rules, settings.max_file_size) for source in args.files]
@@ -70,7 +78,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             submissions.append(submission)
             if not args.json:
                 print_line(f"{shown(name)}  sha256:{one.digest}")
-        _follow(follower, submissions, args)
+        if divided:
+            print_warning("a distributor divides this folder; verdicts come in the handoffs")
+        else:
+            _follow(follower, submissions, args)
     finally:
         os.close(folder)
         follower.close()

@@ -25,6 +25,11 @@ class Division(msgspec.Struct, frozen=True):
     handoffs: tuple[str, ...]
 
 
+def is_divided(state_dir: Path) -> bool:
+    """Tell whether a distributor was at the inbox of this state dir, as far as one may see."""
+    return os.path.exists(state_dir / os.fsdecode(RECORD))
+
+
 def settle_division(layout: Layout, handoffs: Sequence[str]) -> None:
     """Put the handoffs on record; others than last time only once those are drained.
 
