@@ -147,7 +147,7 @@ def test_porch_reads_exactly_the_bytes_of_the_lease(bench: Bench) -> None:
     assert isinstance(bench.publish(), Delivered)
 
     assert (bench.section.out / "copy").read_bytes() == BODY
-    assert (bench.section.out / "modes").read_text().split() == ["400", "700"]
+    assert (bench.section.out / "modes").read_text().split() == ["644", "700"]
 
 
 @pytest.mark.parametrize(

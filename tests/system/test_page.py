@@ -120,6 +120,7 @@ def test_row_41_a_script_in_a_name_or_a_message_is_shown_as_text(
         site.wait_for_final(1)
         with opened(server, tmp_path) as browser:
             browser.wait_for("document.querySelector('#causes button')", "the cause is shown")
+            browser.wait_for("document.querySelector('#sheet .row')", "its row is shown")
             browser.run("document.querySelector('#sheet .row').click()")
             browser.wait_for("document.querySelector('#story').open", "its story is open")
             assert text(browser, "#story-title") == name

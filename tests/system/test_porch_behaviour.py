@@ -210,7 +210,7 @@ def test_it_is_given_a_private_copy_under_the_name_that_was_handed_over(site: Si
     )
     assert run_alone(site, script)["status"] == "success"
     copy, folder, body = site.ledger()
-    assert copy.startswith("400 ")
+    assert copy.startswith("644 ")
     assert copy.endswith("/intent-a.json")
     assert not Path(copy[4:]).exists()
     assert folder == "700"
