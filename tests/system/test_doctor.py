@@ -20,6 +20,7 @@ from conductor_loop.adapters.checkup import (
     check_producer,
     check_state_disk,
 )
+from tests.system.daemon import Site, intent
 
 
 def doctor(folder: Path, *arguments: str) -> tuple[int, dict[str, str]]:
@@ -109,3 +110,35 @@ def test_a_producer_needs_write_permission_in_the_folder(tmp_path: Path) -> None
 
 def test_an_unknown_producer_is_bad(tmp_path: Path) -> None:
     assert check_producer("no-such-user", tmp_path).grade is Grade.BAD
+
+
+@pytest.mark.parametrize(
+    ("switch", "subject"),
+    [
+        ("AUDIT_ENABLED", "audit log"),
+        ("ENCRYPTION_ENABLED", "encryption"),
+        ("SECURITY_ENABLED", "security"),
+        ("SECURITY_ENABLED", "sandbox"),
+    ],
+)
+def test_a_protection_that_is_switched_off_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str, subject: str
+) -> None:
+    monkeypatch.setenv(f"CONDUCTOR_{switch}", "false")
+
+    status, grades = doctor(tmp_path, "-porch", "builtin")
+
+    assert (status, grades[subject]) == (0, "warning")
+
+
+def test_a_signing_key_that_others_can_read_is_bad(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once("-porch", "builtin")
+    status, grades = doctor(tmp_path, "-porch", "builtin")
+    assert (status, grades["signing key"]) == (0, "ok")
+
+    (site.state / "keys" / "signing.pem").chmod(0o644)
+
+    status, grades = doctor(tmp_path, "-porch", "builtin")
+    assert (status, grades["signing key"]) == (1, "bad")

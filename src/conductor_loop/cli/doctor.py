@@ -80,7 +80,10 @@ def _findings(producer: str | None, settings: Settings) -> Iterator[Finding]:
     if producer:
         yield checkup.check_producer(producer, handoff)
     yield _schema(settings)
+    yield _key(settings)
     yield _audit(settings)
+    yield _encryption(settings)
+    yield _security(settings)
     yield _daemon(settings)
 
 
@@ -92,6 +95,18 @@ def _schema(settings: Settings) -> Finding:
     return Finding("schema", Grade.OK, str(settings.schema or "built in"))
 
 
+def _key(settings: Settings) -> Finding:
+    if settings.key_file is None and not (settings.state_dir / "keys").exists():
+        return Finding("signing key", Grade.OK, "one will be made at start")
+    from conductor_loop.adapters.keys.store import key_in_use
+
+    try:
+        key = key_in_use(settings.state_dir, given=settings.key_file)
+    except ConductorError as error:
+        return Finding("signing key", Grade.BAD, error.message, error.hint)
+    return Finding("signing key", Grade.OK, f"{key.kid}, private")
+
+
 def _audit(settings: Settings) -> Finding:
     if settings.audit_enabled:
         return Finding("audit log", Grade.OK, f"kept in {settings.state_dir / 'audit'}")
@@ -100,6 +115,28 @@ def _audit(settings: Settings) -> Finding:
         Grade.WARNING,
         "switched off: nothing that happens is recorded for proof",
         "leave CONDUCTOR_AUDIT_ENABLED out, and what is missing becomes a gap that the log tells",
+    )
+
+
+def _encryption(settings: Settings) -> Finding:
+    if settings.encryption_enabled:
+        return Finding("encryption", Grade.OK, "the journal is sealed")
+    return Finding(
+        "encryption",
+        Grade.WARNING,
+        "switched off: who can read the journal's file reads every intent in it",
+        "leave CONDUCTOR_ENCRYPTION_ENABLED out; the journal is sealed at the next start",
+    )
+
+
+def _security(settings: Settings) -> Finding:
+    if settings.security_enabled:
+        return Finding("security", Grade.OK, "sandbox, anomaly detection and scrubbing are on")
+    return Finding(
+        "security",
+        Grade.WARNING,
+        "switched off: no sandbox, no anomaly detection, and what porch prints is kept as it is",
+        "leave CONDUCTOR_SECURITY_ENABLED out",
     )
 
 
