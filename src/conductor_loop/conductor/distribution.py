@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from conductor_loop.conductor.signals import Bell
 from conductor_loop.core.arrival import Arrival
 from conductor_loop.core.distribution import Lines, Parcel, Passing, ordinal_of, parcel_of
-from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
 from conductor_loop.ports import Clock, Outlet, Source
 
@@ -86,12 +85,13 @@ class Distribution:
         self.moved[ordinal] += passing is Passing.MOVED
         self.set_aside += passing is Passing.SET_ASIDE
         if passing is Passing.MOVED:
-            whose = legible_line(parcel.key.decode(errors="backslashreplace"))
-            _log.info("%s goes to %d, by %s", shown(parcel.name), ordinal, whose)
+            name, key = shown(parcel.name), shown(parcel.key)
+            _log.info("%s goes to %d, by %s", name, ordinal, key, extra={"intent.file": name})
 
     def _tell_of_name(self, parcel: Parcel, ordinal: int, passing: Passing) -> None:
         if passing is not Passing.NAME_TAKEN or parcel.intent_id in self._waits_for_name:
             return
         self._waits_for_name.add(parcel.intent_id)
         name = shown(parcel.name)
-        _log.warning("%s waits: a file of its name is in the handoff of %d", name, ordinal)
+        why = "%s waits: a file of its name is in the handoff of %d"
+        _log.warning(why, name, ordinal, extra={"intent.file": name})
