@@ -129,9 +129,12 @@ class Reader:
     def leave(self) -> None:
         """End what runs in the background, the last started first."""
         for process in reversed(self._background):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
+            _signal_group(process.pid, signal.SIGTERM)
             process.wait(PATIENCE)
+            deadline = time.monotonic() + PATIENCE
+            while _signal_group(process.pid, 0):
+                assert time.monotonic() < deadline, "what a page started does not end"
+                time.sleep(0.02)
 
     def _type(self, step: Step, where: str) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -164,7 +167,8 @@ class Reader:
 
     def _start(self, step: Step, where: str) -> None:
         output = self._state / f"background-{len(self._background)}"
-        script = f'cd "$(cat {shlex.quote(os.fspath(self._state))}/cwd)"\n{step.commands}'
+        # The last word keeps bash there, which reaps what it started, as an open terminal does.
+        script = f'cd "$(cat {shlex.quote(os.fspath(self._state))}/cwd)"\n{step.commands}\n:'
         with output.open("wb") as file:
             self._background.append(
                 subprocess.Popen(
@@ -180,3 +184,12 @@ class Reader:
         while normalised(step.shown or "") not in normalised(output.read_text()):
             assert time.monotonic() < deadline, f"{where}\nsaid only:\n{output.read_text()}"
             time.sleep(0.05)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Send a signal to what runs in a process group; False when nothing does any more."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -456,6 +456,21 @@ def test_what_was_exported_is_not_run_again_where_it_is_imported(past: Site, sit
     assert site.counts() == {State.DUPLICATE: 1, State.PUBLISHED: 1}
 
 
+def test_an_export_keeps_what_only_the_originals_own_file_knows(past: Site, site: Site) -> None:
+    before = json.dumps(exported(past))
+    site.handoff.mkdir()
+    (site.handoff / ".conductor-state.json").write_text(before)
+    site.hand_over("intent-bad.json", intent("upf"))
+    assert site.once().returncode == 0
+    done(site, "state", "export", "handoff/.conductor-state.json")
+    after = json.loads((site.handoff / ".conductor-state.json").read_text())["states"]
+    assert {Path(path).name: (Path(path).parent, one["status"]) for path, one in after.items()} == {
+        "intent-good.json": (past.handoff, "processed"),
+        "intent-rejected.json": (past.handoff, "failed"),
+        "intent-bad.json": (site.handoff, "processed"),
+    }
+
+
 def test_a_state_cannot_be_imported_under_a_running_daemon(past: Site, site: Site) -> None:
     (site.top / "state.json").write_text(json.dumps(exported(past)))
     with site.daemon():

@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyrage  # type: ignore[import-untyped] # its stubs are a package of their own
 import pytest
 import yaml
 
 from tests.pages import Reader, differs, steps
+from tests.system.daemon import intent
 
 DOCS = Path(__file__).parents[2] / "docs"
-FOLLOWED = ("tutorial.md", "gitops.md", "ci.md")
+FOLLOWED = (
+    "tutorial.md",
+    "gitops.md",
+    "ci.md",
+    "migrate-original.md",
+    "migrate-porch.md",
+    "tenants.md",
+    "upgrade.md",
+)
+
+
+def left_by_the_original(folder: Path) -> None:
+    """What a page on coming from the original begins with: its folders, state and samples."""
+    for name in ("handoff/processed", "handoff/failed", "handoff/status", "samples"):
+        (folder / name).mkdir(parents=True)
+    (folder / "samples/intent-old.json").write_bytes(intent("amf", 2))
+    (folder / "samples/intent-new.json").write_bytes(intent("smf", 4))
+    entries = [
+        {
+            "file_path": f"/data/handoff/intent-{name}.json",
+            "sha256": hashlib.sha256(intent("amf", 2)).hexdigest(),
+            "size": len(intent("amf", 2)),
+            "processed_at": "2025-01-17T10:00:00.123456789+08:00",
+            "status": status,
+        }
+        for name, status in (("old", "processed"), ("bad", "failed"))
+    ]
+    state = {"version": "1.0", "saved_at": "2025-01-17T02:00:00Z"}
+    states = {str(entry["file_path"]): entry for entry in entries}
+    (folder / "handoff/.conductor-state.json").write_text(json.dumps({**state, "states": states}))
+
+
+def with_recipients(folder: Path) -> None:
+    """What a page that makes backups begins with: an age key pair."""
+    made = pyrage.x25519.Identity.generate()
+    (folder / "identity.txt").write_text(f"{made}\n")
+    (folder / "recipients.txt").write_text(f"{made.to_public()}\n")
+
+
+PREPARED: dict[str, Callable[[Path], None]] = {
+    "migrate-original.md": left_by_the_original,
+    "upgrade.md": with_recipients,
+}
 
 
 @pytest.fixture
@@ -22,7 +68,9 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 @pytest.mark.parametrize("name", FOLLOWED)
-def test_the_commands_of_a_page_do_what_it_shows(name: str, reader: Reader) -> None:
+def test_the_commands_of_a_page_do_what_it_shows(name: str, reader: Reader, tmp_path: Path) -> None:
+    if name in PREPARED:
+        PREPARED[name](tmp_path)
     assert reader.follow(DOCS / name) >= 3
     lacking = {step.lacks for step in steps(DOCS / name)} - {""}
     if lacking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def _file(args: argparse.Namespace) -> Path | None:
 
 
 def _export(args: argparse.Namespace, settings: Settings) -> int:
-    data = write_original_state(_files(settings), datetime.now(UTC))
+    data = write_original_state(_with_older(settings, list(_files(settings))), datetime.now(UTC))
     file = _file(args)
     if file is None:
         sys.stdout.buffer.write(data)
@@ -125,6 +125,15 @@ def _files(settings: Settings) -> Iterator[FileState]:
             processed_at=summary.final_at,
             status=_STATUS[summary.state],
         )
+
+
+def _with_older(settings: Settings, ours: Sequence[FileState]) -> Iterator[FileState]:
+    """Ours, and what only the original's own file knows: it may be written over by this one."""
+    names = {file_name(file) for file in ours}
+    path = settings.handoff / FILE_NAME
+    older = _read(path).files if path.exists() else ()
+    yield from (file for file in older if file_name(file) not in names)
+    yield from ours
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
