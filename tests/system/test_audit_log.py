@@ -371,13 +371,15 @@ def test_an_end_that_is_missing_without_a_reason_is_told_as_such(stage: Stage) -
     assert told.severity == Severity.CRITICAL
 
 
-def test_an_older_journal_than_the_log_is_told(stage: Stage) -> None:
+def test_row_25_an_older_journal_than_the_log_tells_of_stops_the_start(stage: Stage) -> None:
     stage.work([1, 2])
     stage.journal = Stage(stage.state).journal
-    stage.work([3])
-    (gap,) = stage.verified().gaps
-    assert (gap.after, gap.to, gap.reason) == (6, 0, "journal_replaced")
-    assert len(stage.verified().finals) == 3
+
+    with pytest.raises(CannotStart, match="tells of entry 6") as raised, stage.opened():
+        pass
+
+    assert raised.value.code == "journal_rolled_back"
+    assert "state rebuild" in raised.value.hint
 
 
 # Checkpoints and files.

@@ -78,12 +78,26 @@ def _taken_up(
         log.open_with({"after": "nothing", "cut_bytes": 0})
         _tell_gap(log, 0, feed, catalog, is_new=True)
         return log
+    if resumed.ledger.journal_seq > catalog.last_seq():
+        resumed.file.close()
+        raise _older_journal(catalog.last_seq(), resumed.ledger.journal_seq)
     log = AuditLog(folder, resumed.file, resumed.ledger, signer, clock, policy)
     log.remember(resumed.seqs)
     log.open_with({"after": resumed.last_action, "cut_bytes": resumed.cut})
     _tell_gap(log, resumed.ledger.journal_seq, feed, catalog, is_new=False)
     log.prune()
     return log
+
+
+def _older_journal(last_seq: int, told: int) -> CannotStart:
+    """Only what is committed is told, so it was later once: it would run intents again."""
+    return CannotStart(
+        f"the journal is an old copy, or a new one: it ends at entry {last_seq}, "
+        f"and the audit log tells of entry {told}",
+        hint="put the newest one back; or restore a backup; or conductor-loop state rebuild, "
+        "which takes final results from the verdicts and holds what it cannot be sure of",
+        code="journal_rolled_back",
+    )
 
 
 def _random() -> int:
@@ -93,12 +107,7 @@ def _random() -> int:
 def _tell_gap(log: AuditLog, told: int, feed: Relayed, catalog: Open, *, is_new: bool) -> None:
     """Say which entries will never come: views are in line with them already."""
     position = feed.position()
-    if told > catalog.last_seq():
-        reason = "journal_replaced"
-    elif told >= position:
+    if told >= position:
         return
-    elif is_new:
-        reason = "begun"
-    else:
-        reason = gap_reason(told, position, feed)
+    reason = "begun" if is_new else gap_reason(told, position, feed)
     log.skip(Gap(told, tuple(open_after(position, feed, catalog)), reason, position))
