@@ -75,6 +75,10 @@ class ToldHints:
         self._told.clear()
         return heard
 
+    def wake(self) -> None:
+        """See `Hints`."""
+        self._told.set()
+
     async def wait(self, seconds: float) -> None:
         """See `Hints`."""
         with contextlib.suppress(TimeoutError):

@@ -137,7 +137,7 @@ def test_show_tells_what_comes_of_flags_environment_and_file(
 def test_the_live_ones_are_settings_and_apply_gets_nothing_else() -> None:
     assert set(LIVE) <= set(OPTIONS)
     applied: list[Settings] = []
-    written = Settings(log_level=LogLevel.ERROR, max_attempts=9)
+    written = Settings(log_level=LogLevel.ERROR, workers=9)
     done = Reloading(Settings(), lambda: written, applied.append).reload()
-    assert (done.changed, done.needs_restart) == (("log-level",), ("max-attempts",))
+    assert (done.changed, done.needs_restart) == (("log-level",), ("workers",))
     assert applied == [Settings(log_level=LogLevel.ERROR)]

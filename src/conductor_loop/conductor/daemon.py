@@ -113,6 +113,13 @@ class Conductor:
         self._policies = policies
         self._stop = asyncio.Event()
 
+    def adopt(self, policies: Policies, read: Callable[[bytes], Intent | Fault]) -> None:
+        """Decide by these from now on; what runs ends as it began. Workers and rates stay."""
+        self._policies = policies
+        self.intake.rules, self.steering.read = policies.intake, read
+        self.work.policy, self.backlog.policy = policies.work, policies.waiting
+        self.backlog.breaker.policy = policies.breaker
+
     def stop(self) -> None:
         """Take nothing more; end what runs within the grace; bring the views in line; return."""
         self._stop.set()

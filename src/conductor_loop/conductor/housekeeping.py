@@ -5,11 +5,13 @@ What stays is looked at, slowly, whether it is still what was written.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from conductor_loop.conductor.signals import Bell
 from conductor_loop.core.events import Tidied
 from conductor_loop.core.records import Record, Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
@@ -43,22 +45,43 @@ class Housekeeping:
         self._tidier = tidier
         self._clock = clock
         self._time = SureTime(clock.now(), clock.steady())
-        self._policy = policy
+        self.policy = policy
         self._scrubber = scrubber
+        self._changed = Bell()
         self.beats = 0
         """How many batches were looked at."""
         self.is_tidying = False
 
+    def adopt(self, policy: RetentionPolicy) -> None:
+        """Go by this from now on: with another one, a round begins at once."""
+        if policy != self.policy:
+            self.policy = policy
+            self._changed.ring()
+
     async def run(self) -> None:
-        """One round at once, then one per interval, for ever."""
-        if not self._policy.interval:
-            return
+        """One round at once, then one per interval, for ever; none without an interval."""
         while True:
-            removed = await self.tidy()
-            if removed:
-                _log.info("forgot %d intents past their retention", removed)
-            await self._scrub()
-            await self._clock.sleep(self._policy.interval.total_seconds())
+            if self.policy.interval:
+                await self._round()
+            await self._pause()
+
+    async def _round(self) -> None:
+        removed = await self.tidy()
+        if removed:
+            _log.info("forgot %d intents past their retention", removed)
+        await self._scrub()
+
+    async def _pause(self) -> None:
+        """Wait for an interval, or for another policy."""
+        waits = [asyncio.create_task(self._changed.wait())]
+        if self.policy.interval:
+            seconds = self.policy.interval.total_seconds()
+            waits.append(asyncio.create_task(self._clock.sleep(seconds)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def _scrub(self) -> None:
         seq = await self._scrubber.look_at(0)
@@ -70,8 +93,8 @@ class Housekeeping:
         """One round; returns how many intents were forgotten."""
         self.is_tidying = True
         try:
-            removed = await self._forget_older(self._policy.succeeded, FINAL - UNSUCCESSFUL)
-            return removed + await self._forget_older(self._policy.unsuccessful, UNSUCCESSFUL)
+            removed = await self._forget_older(self.policy.succeeded, FINAL - UNSUCCESSFUL)
+            return removed + await self._forget_older(self.policy.unsuccessful, UNSUCCESSFUL)
         finally:
             self.is_tidying = False
 

@@ -43,7 +43,8 @@ class Intake:
         self._journal = journal
         self._catalog = catalog
         self._backlog = backlog
-        self._rules = rules
+        self.rules = rules
+        """What is judged by; may be exchanged."""
 
     async def take_leftovers(self) -> None:
         """Admit what a dead daemon claimed and did not get to journal, under the ids it chose."""
@@ -80,7 +81,7 @@ class Intake:
             return fresh.get(target) or self._catalog.newest(target)
 
         for arrival in arrivals:
-            event = admit(arrival, self._rules, newest, self._catalog.imported)
+            event = admit(arrival, self.rules, newest, self._catalog.imported)
             if isinstance(event, Admitted):
                 target = Target(event.namespace, event.target)
                 fresh[target] = _known(arrival.intent_id, event)

@@ -50,7 +50,8 @@ class Steering:
         self._catalog = catalog
         self._clock = clock
         self._new_id = new_id
-        self._read = read
+        self.read = read
+        """Judges the bytes of a retried intent; may be exchanged."""
         self._backlog = backlog
         self._work = work
         # Nothing changes before all that an earlier daemon left is in order.
@@ -114,7 +115,7 @@ class Steering:
         """
         await self._recovered.wait()
         entry, body = self._retriable(intent_id)
-        intent = self._read(body)
+        intent = self.read(body)
         if isinstance(intent, Fault):
             raise Refused(f"{intent_id} would be rejected: {intent.message}", hint=intent.hint)
         newest = self._catalog.newest(intent.target)

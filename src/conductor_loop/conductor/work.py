@@ -60,7 +60,8 @@ class Work:
         self._publisher = publisher
         self._backlog = backlog
         self._clock = clock
-        self._policy = policy
+        self.policy = policy
+        """May be exchanged: what comes next goes by it."""
         self._jitter = jitter
         self.beats = 0
         """How many attempts were started or settled."""
@@ -85,7 +86,7 @@ class Work:
     @property
     def is_busy(self) -> bool:
         """Whether more is in flight than there are workers, so that much is about to end."""
-        return self._publishing > self._policy.workers
+        return self._publishing > self.policy.workers
 
     async def finish(self) -> None:
         """Start nothing more; `run` returns when what runs has ended."""
@@ -133,7 +134,7 @@ class Work:
 
     def _take_starts(self) -> list[Unfinished]:
         starts: list[Unfinished] = []
-        if self._publishing > self._policy.workers + _REFILL_BELOW:
+        if self._publishing > self.policy.workers + _REFILL_BELOW:
             return starts
         while self._publishing + len(starts) < self._places(starts):
             item = self._backlog.take()
@@ -149,8 +150,8 @@ class Work:
         # beside one that saw the daemon die: it would be blamed for crashes of others, and they
         # for its own.
         if self._last_run >= _SHORT_RUN or any(item.crashes for item in starts):
-            return self._policy.workers
-        return self._policy.workers + _AHEAD
+            return self.policy.workers
+        return self.policy.workers + _AHEAD
 
     async def _lease(self, starts: list[Unfinished]) -> list[Lease]:
         bodies = await self._journal.lease([(item.intent_id, item.runs) for item in starts])
@@ -163,7 +164,7 @@ class Work:
             attempt=item.runs,
             target=item.target,
             body=body,
-            timeout=min(item.timeout or self._policy.timeout, self._policy.timeout),
+            timeout=min(item.timeout or self.policy.timeout, self.policy.timeout),
             correlation_id=item.correlation_id,
         )
 
@@ -235,7 +236,7 @@ class Work:
         event = settle(
             Tally(item.runs, item.failures),
             outcome,
-            self._policy.retry,
+            self.policy.retry,
             ruled,
             self._clock.now(),
             self._jitter(),

@@ -34,7 +34,8 @@ class Breaker:
     """
 
     def __init__(self, policy: BreakerPolicy) -> None:
-        self._policy = policy
+        self.policy = policy
+        """May be exchanged: the next outage goes by it."""
         self._failing: dict[Target, float] = {}
         self._answers = 0
         self._answers_seen: dict[str, int] = {}
@@ -76,7 +77,7 @@ class Breaker:
         """
         if target in self._tried:
             self._tried.clear()
-            self._pause = min(self._pause * 2, self._policy.slowest_probe)
+            self._pause = min(self._pause * 2, self.policy.slowest_probe)
         self._probe = intent_id
 
     def abandon_probe(self, intent_id: str) -> None:
@@ -122,7 +123,7 @@ class Breaker:
         if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(now):
             return False
         self._opened_at = now
-        self._pause = self._policy.first_probe
+        self._pause = self.policy.first_probe
         self._tried.clear()
         self._wait(target, now)
         return True
@@ -137,7 +138,7 @@ class Breaker:
     def _is_outage(self, now: float) -> bool:
         if len(self._failing) >= _TARGETS_IN_A_ROW:
             return True
-        return now - min(self._failing.values()) >= self._policy.patience
+        return now - min(self._failing.values()) >= self.policy.patience
 
     def _wait(self, target: Target, now: float) -> None:
         self._tried.add(target)

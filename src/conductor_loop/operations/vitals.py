@@ -62,6 +62,11 @@ class Observer:
         """From now on there is this one, or none any more."""
         self._daemon = daemon
 
+    def adopt(self, settings: Settings) -> None:
+        """Judge by these from now on."""
+        self._settings = settings
+        self._folders = _FolderChecks(settings.disk_floor)
+
     def look(self) -> Vitals:
         """Everything at this moment; costs well below a millisecond and waits for nothing."""
         if self._daemon is None:

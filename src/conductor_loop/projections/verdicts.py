@@ -77,7 +77,8 @@ class Verdicts:
     ) -> None:
         self._folders = folders
         self._catalog = catalog
-        self._about = about
+        self.about = about
+        """What every verdict says of the daemon; may be exchanged."""
         self._signer = signer
         self._notices = notices
         self._audit_seq = audit_seq
@@ -98,7 +99,7 @@ class Verdicts:
         run = getattr(entry.event, "run", None)
         alone = isinstance(entry.event, Rejected | Quarantined) or (run and run.attempt == 1)
         history = [entry] if alone else self._catalog.history(_id(entry))
-        document = build_verdict(history, self._about)
+        document = build_verdict(history, self.about)
         if document is None:
             return None
         if (seq := self._audit_seq(entry.seq)) is not None:

@@ -12,6 +12,11 @@ from conductor_loop.settings.model import Settings
 def intake_rules(settings: Settings) -> IntakeRules:
     """Compile the schema, built in or the operator's. Raises CannotStart when it is not usable."""
     schema = load_schema(None if settings.schema is None else str(settings.schema))
+    return changed_rules(settings, IntakeRules(compile_schema(schema)))
+
+
+def changed_rules(settings: Settings, rules: IntakeRules) -> IntakeRules:
+    """The same schema, and for the rest what the settings say."""
     allowed = SYSTEM_NAMESPACES if settings.allow_system_namespaces else frozenset[str]()
     namespaces = NamespacePolicy(settings.allow_namespaces, settings.deny_namespaces)
-    return IntakeRules(compile_schema(schema), allowed, namespaces, settings.max_priority)
+    return IntakeRules(rules.check_schema, allowed, namespaces, settings.max_priority)

@@ -28,6 +28,11 @@ checked, also one that a stronger place overrides, and all mistakes are reported
 - **Durations** are written as in Go: `500ms`, `30s`, `1m30s`, `168h`; `0` needs no unit.
 - **Sizes** are bytes, or have `KiB`, `MiB` or `GiB` behind them.
 
+Most settings are built into the parts of the daemon and hold until it is started again. Those
+marked **live** take effect when the settings are read again, by `conductor-loop config reload` or
+`SIGHUP`, for whatever comes next: an attempt that runs ends as it began. `config reload` names what
+changed and what waits for the next start; a mistake changes nothing.
+
 ```toml
 handoff = "/var/lib/conductor/handoff"
 out = "/var/lib/conductor/out"
@@ -66,7 +71,7 @@ def _row(option: Option) -> str:
         f"`{option.variable}`",
         f"`{option.reader.metavar}`".replace("|", "\\|"),
         option.shown_default or f"`{option.default}`",
-        option.purpose,
+        f"{option.purpose} (**live**)" if option.is_live else option.purpose,
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from conductor_loop.settings.model import OPTIONS, Settings
 
-LIVE = ("log-level",)
-"""The settings that a running daemon can take; the others were built into its parts."""
+LIVE = tuple(name for name, option in OPTIONS.items() if option.is_live)
+"""The settings that a running daemon can take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,15 @@ class Reloading:
     def __init__(
         self, running: Settings, load: Callable[[], Settings], apply: Callable[[Settings], None]
     ) -> None:
-        """`apply` makes the live ones take effect."""
-        self._running = running
+        """`apply` makes the live ones take effect; it cannot refuse."""
+        self.running = running
+        """What is in effect."""
         self._load = load
-        self._apply = apply
+        self._applied_by = [apply]
+
+    def tell(self, apply: Callable[[Settings], None]) -> None:
+        """Have this make them take effect too, from now on."""
+        self._applied_by.append(apply)
 
     def reload(self) -> Reloaded:
         """Do it. Raises SettingsMistaken, and then nothing has changed."""
@@ -48,12 +53,14 @@ class Reloading:
         values: dict[str, Any] = {
             OPTIONS[name].attribute: self._value(name, written) for name in live
         }
-        self._running = replace(self._running, **values)
-        self._apply(self._running)
+        if live:
+            self.running = replace(self.running, **values)
+            for apply in self._applied_by:
+                apply(self.running)
         return Reloaded(live, tuple(name for name in differ if name not in LIVE))
 
     def _differs(self, name: str, written: Settings) -> bool:
-        return self._value(name, written) != self._value(name, self._running)
+        return self._value(name, written) != self._value(name, self.running)
 
     def _value(self, name: str, settings: Settings) -> object:
         return getattr(settings, OPTIONS[name].attribute)

@@ -42,6 +42,7 @@ from conductor_loop.settings.sections import (
     retention,
     service,
 )
+from conductor_loop.wiring.adoption import adopting
 from conductor_loop.wiring.backups import backing_up
 from conductor_loop.wiring.ground import Ground, open_ground
 from conductor_loop.wiring.guarding import guarding, watchers
@@ -98,7 +99,9 @@ async def _serve(
         ground = await served.enter_async_context(
             open_ground(settings, observer, clock, must_be_confined=must_be_confined)
         )
-        conductor = _conductor(settings, ground, clock, (tally, meters, *listeners))
+        verdicts = _verdicts(settings, ground)
+        conductor = _conductor(settings, ground, verdicts, clock, (tally, meters, *listeners))
+        reloading.tell(adopting(conductor, ground, observer, verdicts))
         source, journal, layout = ground.source, ground.journal, ground.layout
         checking = partial(checks, conductor, source, journal, meters.counts.alerts)
         served.callback(observer.attend, None)
@@ -127,7 +130,11 @@ async def _serve(
 
 
 def _conductor(
-    settings: Settings, ground: Ground, clock: SystemClock, listeners: Sequence[Listener]
+    settings: Settings,
+    ground: Ground,
+    verdicts: Verdicts,
+    clock: SystemClock,
+    listeners: Sequence[Listener],
 ) -> Conductor:
     journal, layout, rules = ground.journal, ground.layout, intake_rules(settings)
     tidying = Tidying(layout)
@@ -138,7 +145,7 @@ def _conductor(
         feed=journal,
         catalog=journal.reader,
         publisher=ground.publisher,
-        projections=_views(settings, ground),
+        projections=_views(ground, verdicts),
         listeners=(JournalLog(), *watchers(settings, ground.notices, clock), *listeners),
         new_id=new_id(clock),
         read=reader(rules),
@@ -151,18 +158,21 @@ def _conductor(
     return Conductor(parts, policies(settings, rules))
 
 
-def _views(settings: Settings, ground: Ground) -> Sequence[Projection]:
-    """The views, the audit log first: a verdict names its record there."""
-    journal, layout, audit = ground.journal, ground.layout, ground.audit
-    verdicts = Verdicts(
-        layout,
-        journal.reader,
+def _verdicts(settings: Settings, ground: Ground) -> Verdicts:
+    return Verdicts(
+        ground.layout,
+        ground.journal.reader,
         service(settings),
         ground.keys,
         ground.notices,
-        audit.seq_of if audit else _not_audited,
+        ground.audit.seq_of if ground.audit else _not_audited,
     )
-    return (*([audit] if audit else []), Filing(layout, ground.spares), verdicts)
+
+
+def _views(ground: Ground, verdicts: Verdicts) -> Sequence[Projection]:
+    """The views, the audit log first: a verdict names its record there."""
+    first = [ground.audit] if ground.audit else []
+    return (*first, Filing(ground.layout, ground.spares), verdicts)
 
 
 def _rotated(ground: Ground, clock: SystemClock, by: str) -> str:

@@ -56,7 +56,12 @@ def read_settings_again(
     """Read the settings again for somebody, and put it on record. Raises SettingsMistaken."""
     done = reloading.reload()
     _log.info("settings read again: %s", done.describe())
-    notices.report("settings_reloaded", by=by, changed=", ".join(done.changed))
+    notices.report(
+        "settings_reloaded",
+        by=by,
+        changed=", ".join(done.changed),
+        config_sha256=reloading.running.digest(),
+    )
     return done.changed, done.needs_restart
 
 

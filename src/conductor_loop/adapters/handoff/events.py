@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -47,7 +48,10 @@ class Hints(Protocol):
         """Take what was told since the last call; never waits."""
 
     async def wait(self, seconds: float) -> None:
-        """Return when there is something to collect, or after that time."""
+        """Return when there is something to collect, on `wake`, or after that time."""
+
+    def wake(self) -> None:
+        """End a `wait` that is going on."""
 
     def close(self) -> None:
         """Stop listening."""
@@ -55,6 +59,9 @@ class Hints(Protocol):
 
 class PollingHints:
     """No events at all, for systems without inotify: the scan finds everything."""
+
+    def __init__(self) -> None:
+        self._woken = asyncio.Event()
 
     def watch(self, path: str) -> None:
         """There is nothing to listen to."""
@@ -66,7 +73,14 @@ class PollingHints:
 
     async def wait(self, seconds: float) -> None:
         """Sleep."""
-        await asyncio.sleep(seconds)
+        self._woken.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    def wake(self) -> None:
+        """Sleep no longer."""
+        self._woken.set()
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -82,6 +96,7 @@ class InotifyHints:
 
     def __init__(self) -> None:
         self._inotify: Inotify | None = None
+        self._woken: asyncio.Future[None] | None = None
 
     def watch(self, path: str) -> None:
         """Watch a folder, not through a symlink."""
@@ -109,18 +124,24 @@ class InotifyHints:
 
     async def wait(self, seconds: float) -> None:
         """Wait for the queue to fill; level-triggered, so nothing is missed before the call."""
-        if self._inotify is None:
-            await asyncio.sleep(seconds)
-            return
         loop = asyncio.get_running_loop()
-        woken = loop.create_future()
+        woken = self._woken = loop.create_future()
         timer = loop.call_later(seconds, _wake, woken)
-        loop.add_reader(self._inotify.fd, _wake, woken)
+        told_by = None if self._inotify is None else self._inotify.fd
+        if told_by is not None:
+            loop.add_reader(told_by, _wake, woken)
         try:
             await woken
         finally:
-            loop.remove_reader(self._inotify.fd)
+            self._woken = None
+            if told_by is not None:
+                loop.remove_reader(told_by)
             timer.cancel()
+
+    def wake(self) -> None:
+        """See `Hints`."""
+        if self._woken is not None:
+            _wake(self._woken)
 
     def close(self) -> None:
         """End the watch; what was not collected is gone."""

@@ -92,6 +92,11 @@ class FolderSource:
         self.looks = 0
         """How often the folder was looked at."""
 
+    def adopt(self, settings: FolderSettings) -> None:
+        """Go by these from the next look on, which is at once; rates and size stay."""
+        self._settings = settings
+        self._watch.adopt(settings)
+
     async def take(self, room: int) -> Sequence[Arrival]:
         """See `ports.Source`. Raises DurabilityLost."""
         while not self._arrivals:

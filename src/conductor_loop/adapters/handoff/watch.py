@@ -100,6 +100,17 @@ class FolderWatch:
         self._may_have_missed = True
         self._next_check = self._next_scan = self._earliest_scan = -math.inf
 
+    def adopt(self, settings: FolderSettings) -> None:
+        """Scan as often as these say from now on."""
+        self._settings = settings
+        self._period = settings.period.total_seconds()
+        soon = self._clock.steady() + self._period
+        self._next_check, self._next_scan = (
+            min(self._next_check, soon),
+            min(self._next_scan, soon),
+        )
+        self._hints.wake()
+
     async def find(self) -> None:
         """Bring `waiting` up to date: what was heard, and a scan when it is time for one."""
         now = self._clock.steady()

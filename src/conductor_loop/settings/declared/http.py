@@ -91,4 +91,5 @@ class Http:
         "64MiB",
         _HTTP,
         "not ready when a disk has less room than this; 0 = never",
+        is_live=True,
     )

@@ -32,12 +32,14 @@ class Intake:
         str(HIGHEST_PRIORITY),
         _INTAKE,
         "an intent that asks for a higher priority gets this one",
+        is_live=True,
     )
     allow_system_namespaces: bool = setting(
         readers.switch(),
         "false",
         _INTAKE,
         "accept intents for kube-system, kube-public and kube-node-lease",
+        is_live=True,
     )
     allow_namespaces: tuple[str, ...] = setting(
         readers.namespaces(),
@@ -45,6 +47,7 @@ class Intake:
         _INTAKE,
         "accept intents for these namespaces only: names, or beginnings with * behind them",
         shown_default="all",
+        is_live=True,
     )
     deny_namespaces: tuple[str, ...] = setting(
         readers.namespaces(),
@@ -52,6 +55,7 @@ class Intake:
         _INTAKE,
         "reject intents for these namespaces, also for allowed ones",
         shown_default="none",
+        is_live=True,
     )
     intake_rate: Rate | None = setting(
         readers.unless(OFF, readers.rate()),

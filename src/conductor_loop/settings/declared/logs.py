@@ -35,7 +35,11 @@ class Logs:
     """What is logged, and where."""
 
     log_level: LogLevel = setting(
-        readers.choice(LogLevel), "info", _LOGS, "least severe line that is written"
+        readers.choice(LogLevel),
+        "info",
+        _LOGS,
+        "least severe line that is written",
+        is_live=True,
     )
     log_format: LogFormat | None = setting(
         readers.unless(("auto", ""), readers.choice(LogFormat)),

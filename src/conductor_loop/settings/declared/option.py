@@ -27,6 +27,8 @@ class Option:
     has_flag: bool = True
     in_file: bool = True
     shown_default: str = ""
+    is_live: bool = False
+    """Takes effect when the settings are read again; the others were built into the daemon."""
 
     @property
     def attribute(self) -> str:

@@ -34,9 +34,14 @@ class Running:
         "500ms",
         _RUNNING,
         "a file written in place is complete after this much quiet",
+        is_live=True,
     )
     period: timedelta = setting(
-        readers.duration(SHORTEST_PERIOD), "2s", _RUNNING, "time between two scans of the folder"
+        readers.duration(SHORTEST_PERIOD),
+        "2s",
+        _RUNNING,
+        "time between two scans of the folder",
+        is_live=True,
     )
     workers: int | Literal["auto"] = setting(
         readers.number_or_auto(1, MOST_WORKERS),
@@ -69,10 +74,18 @@ class Running:
         "what a child gets between SIGTERM and SIGKILL, and what runs gets at shutdown",
     )
     max_attempts: int = setting(
-        readers.number(1, MOST_ATTEMPTS), "3", _ATTEMPTS, "attempts before an intent is failed"
+        readers.number(1, MOST_ATTEMPTS),
+        "3",
+        _ATTEMPTS,
+        "attempts before an intent is failed",
+        is_live=True,
     )
     retry_backoff: timedelta = setting(
-        readers.duration(), "1s", _ATTEMPTS, "first pause before a retry; doubles, with jitter"
+        readers.duration(),
+        "1s",
+        _ATTEMPTS,
+        "first pause before a retry; doubles, with jitter",
+        is_live=True,
     )
     max_wait: timedelta | None = setting(
         readers.unless(OFF, readers.duration()),
@@ -80,24 +93,35 @@ class Running:
         _ORDER,
         "an intent that waited longer is skipped as expired; 0 = no limit",
         shown_default="off",
+        is_live=True,
     )
     supersede: bool = setting(
         readers.switch(),
         "false",
         _ORDER,
         "run only the newest waiting intent of a target; the others are skipped",
+        is_live=True,
     )
     retention: timedelta = setting(
         readers.duration(),
         "168h",
         _KEEPING,
         "age at which processed intents are removed; 0 = never",
+        is_live=True,
     )
     failed_retention: timedelta = setting(
-        readers.duration(), "168h", _KEEPING, "age at which failed intents are removed; 0 = never"
+        readers.duration(),
+        "168h",
+        _KEEPING,
+        "age at which failed intents are removed; 0 = never",
+        is_live=True,
     )
     cleanup_interval: timedelta = setting(
-        readers.duration(), "24h", _KEEPING, "time between two clean-ups; 0 = never"
+        readers.duration(),
+        "24h",
+        _KEEPING,
+        "time between two clean-ups; 0 = never",
+        is_live=True,
     )
     compliance_interval: timedelta = setting(
         readers.duration(),

@@ -1,0 +1,178 @@
+"""Settings that change under the real daemon: each takes effect, and verdicts name them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conductor_loop.core.states import State
+from conductor_loop.settings.model import OPTIONS
+from conductor_loop.settings.reloading import LIVE
+from tests.system.daemon import Daemon, Site, intent, wait_until
+
+
+class Running:
+    """A daemon whose settings are in a file."""
+
+    def __init__(self, site: Site, daemon: Daemon, path: Path) -> None:
+        self.site = site
+        self.daemon = daemon
+        self._path = path
+
+    def change(self, text: str) -> None:
+        """Write the file anew, and have it read; everything in it must take effect."""
+        self._path.write_text(text)
+        told = self.site.asked("config", "reload")
+        assert told["changed"], told
+        assert told["needs_restart"] == []
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    one = Site(tmp_path)
+    # Flags win over the file, so that what a test changes is in the file alone.
+    one.flags = ()
+    one.environment["CONDUCTOR_PORCH"] = "builtin"
+    return one
+
+
+@contextmanager
+def running(site: Site, text: str, *flags: str) -> Iterator[Running]:
+    folder = site.top / "settings"
+    folder.mkdir()
+    path = folder / "conductor.toml"
+    path.write_text(text)
+    with site.daemon("-config", str(path), *flags) as daemon:
+        yield Running(site, daemon, path)
+
+
+def test_a_namespace_that_is_denied_gets_nothing_more(site: Site) -> None:
+    with running(site, "") as one:
+        site.hand_over("intent-a.json", intent("a"))
+        assert site.verdict("intent-a.json")["status"] == "success"
+        one.change('deny-namespaces = ["oran-*"]\n')
+        site.hand_over("intent-b.json", intent("b"))
+        assert site.verdict("intent-b.json")["error"]["code"] == "namespace_denied"
+        one.change("")
+        site.hand_over("intent-c.json", intent("c"))
+        assert site.verdict("intent-c.json")["status"] == "success"
+
+
+def test_a_retry_is_judged_by_the_rules_of_now(site: Site) -> None:
+    with running(site, 'deny-namespaces = ["oran-sim"]\n') as one:
+        site.hand_over("intent-a.json", intent())
+        assert site.verdict("intent-a.json")["status"] == "failed"
+        one.change("")
+        site.hand_over("intent-b.json", intent("b"))
+        site.wait_for_final(2)
+        one.change('deny-namespaces = ["oran-sim"]\n')
+        refused = site.command("retry", "intent-a.json", "-force")
+    assert refused.returncode != 0
+
+
+def test_the_priority_that_intents_may_ask_for_changes(site: Site) -> None:
+    with running(site, "") as one:
+        one.change("max-priority = 3\n")
+        site.hand_over("intent-a.json", intent(priority=9))
+        site.wait_for_final(1)
+        assert site.asked("why", "intent-a.json")["priority"] == 3
+
+
+def test_a_shorter_period_holds_at_once(site: Site) -> None:
+    with running(site, 'period = "1h"\nlog-level = "debug"\n') as one:
+        scans = [m for m in one.daemon.messages() if m.startswith("scan found")]
+        one.change('period = "50ms"\nlog-level = "debug"\n')
+        wait_until(
+            lambda: sum(m.startswith("scan found") for m in one.daemon.messages()) > len(scans) + 3,
+            "the folder is scanned again and again",
+        )
+
+
+def test_a_shorter_debounce_holds_for_what_is_written_next(site: Site) -> None:
+    with running(site, 'debounce = "1h"\n') as one:
+        one.change('debounce = "10ms"\n')
+        (site.handoff / "intent-a.json").write_bytes(intent())
+        assert site.verdict("intent-a.json")["status"] == "success"
+
+
+def test_what_has_waited_too_long_by_a_new_limit_expires(site: Site) -> None:
+    with running(site, "") as one:
+        site.pause()
+        site.hand_over("intent-a.json", intent())
+        site.wait_for_state("intent-a.json", State.WAITING)
+        one.change('max-wait = "1ms"\n')
+        assert site.verdict("intent-a.json")["status"] == "skipped"
+        site.resume()
+
+
+def test_older_intents_are_superseded_from_now_on(site: Site) -> None:
+    with running(site, "") as one:
+        site.pause()
+        site.hand_over("intent-a.json", intent(replicas=1))
+        site.wait_for_state("intent-a.json", State.WAITING)
+        one.change("supersede = true\n")
+        site.hand_over("intent-b.json", intent(replicas=2))
+        assert site.verdict("intent-a.json")["status"] == "skipped"
+        site.resume()
+        assert site.verdict("intent-b.json")["status"] == "success"
+
+
+def test_fewer_attempts_count_for_what_is_being_tried(site: Site) -> None:
+    text = 'max-attempts = 100\nretry-backoff = "10ms"\n'
+    porch = site.porch('echo "$CONDUCTOR_INTENT_ID" >> "$top/ledger"\nexit 75')
+    with running(site, text, "-porch", porch) as one:
+        site.hand_over("intent-a.json", intent())
+        wait_until(lambda: len(site.ledger()) >= 2, "it is tried again")
+        one.change('max-attempts = 2\nretry-backoff = "10ms"\n')
+        assert site.verdict("intent-a.json")["status"] == "failed"
+
+
+def test_a_shorter_retention_is_applied_at_once_also_where_there_was_no_tidying(
+    site: Site,
+) -> None:
+    with running(site, 'cleanup-interval = "0"\n') as one:
+        site.hand_over("intent-a.json", intent())
+        site.wait_for_final(1)
+        assert site.names_in("processed") == ["intent-a.json"]
+        one.change('retention = "1ms"\n')
+        wait_until(lambda: not site.names_in("processed"), "it is removed")
+        site.hand_over("intent-b.json", intent("b"))
+        assert site.verdict("intent-b.json")["status"] == "success"
+        assert site.names_in("processed") == ["intent-b.json"]
+
+
+def test_the_least_room_on_the_disk_changes(site: Site) -> None:
+    with running(site, "") as one:
+        assert site.is_healthy()
+        one.change(f'disk-floor = "{1 << 40}KiB"\n')
+        assert not site.is_healthy()
+        assert "disk-floor" in site.command("health").stdout
+        one.change("")
+        assert site.is_healthy()
+
+
+def test_a_verdict_names_the_settings_in_effect(site: Site) -> None:
+    with running(site, "") as one:
+        site.hand_over("intent-a.json", intent("a"))
+        before = site.verdict("intent-a.json")["config_sha256"]
+        one.change("max-attempts = 7\n")
+        site.hand_over("intent-b.json", intent("b"))
+        after = site.verdict("intent-b.json")["config_sha256"]
+        path = str(site.top / "settings" / "conductor.toml")
+        assert after == site.asked("config", "show", "-config", path)["config_sha256"]
+        assert before != after
+        assert any(
+            line.get("event.action") == "settings_reloaded" and after in line["message"]
+            for line in one.daemon.log()
+        )
+
+
+def test_every_live_setting_is_changed_above() -> None:
+    text = Path(__file__).read_text()
+    by_rules = {"allow-namespaces", "allow-system-namespaces"}  # as deny-namespaces
+    told = {name for name in LIVE if f"{name} =" in text}
+    assert set(LIVE) - told == by_rules | {"failed-retention"}
+    assert set(LIVE) <= set(OPTIONS)
