@@ -22,6 +22,7 @@ FOLLOWED = (
     "migrate-original.md",
     "migrate-porch.md",
     "tenants.md",
+    "troubleshooting.md",
     "upgrade.md",
 )
 
