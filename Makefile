@@ -49,8 +49,8 @@ bench: $(STAMP)  ## measure speed and memory (about 10 minutes; ARGS=--quick for
 
 crash: $(STAMP)  ## kill the daemon at every system call (takes long), write docs/reliability.md
 	@.ci/tools strace
-	@echo "==> 2,000 walks of the model, and a flood of 100,000 files"
-	@THOROUGH=1 CI=true $(PYTEST) -q --timeout=7200 tests/system/test_model.py tests/abuse/test_floods.py
+	@echo "==> 2,000 walks of the model, a flood of 100,000 files, every call of a distributor"
+	@THOROUGH=1 CI=true $(PYTEST) -q --timeout=7200 tests/system/test_model.py tests/abuse/test_floods.py tests/crash/test_distribute.py
 	@echo "==> the sweep and the soak"
 	@$(PYTHON_IN_VENV) -m tests.crash --write-docs $(ARGS)
 

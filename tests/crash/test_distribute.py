@@ -31,7 +31,7 @@ FILES = {
     "intent-bad.json": b"{",
 }
 # About a second each on an idle machine; with THOROUGH=1 every call is disturbed.
-SAMPLES = {KILL: 8, "error=EIO": 3, "error=ENOSPC": 2, "error=EINVAL": 2}
+SAMPLES = {KILL: 6, "error=EIO": 2, "error=ENOSPC": 2, "error=EINVAL": 1}
 NO_NOREPLACE = ("-e", "inject=renameat2:error=EINVAL")
 """As NFS answers."""
 
