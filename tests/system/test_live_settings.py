@@ -144,6 +144,42 @@ def test_a_shorter_retention_is_applied_at_once_also_where_there_was_no_tidying(
         assert site.names_in("processed") == ["intent-b.json"]
 
 
+@pytest.mark.parametrize("rate", ["intake-rate", "owner-rate", "namespace-rate"])
+def test_a_rate_that_is_lifted_lets_go_what_waits_for_it(site: Site, rate: str) -> None:
+    # A burst of one an hour: the second would come in an hour.
+    with running(site, f'{rate} = "1/h"\nintake-burst = 1\n') as one:
+        for name in ("a", "b", "c"):
+            site.hand_over(f"intent-{name}.json", intent(name))
+        site.verdict("intent-a.json")
+        wait_until(lambda: one.daemon.has_said("rate"), "the log says that the rest waits")
+        assert site.counts()[State.PUBLISHED] == 1
+        one.change(f'{rate} = "2/h"\nintake-burst = 2\n')
+        site.verdict("intent-b.json")
+        site.verdict("intent-c.json")
+
+
+def test_a_rate_that_is_set_holds_for_what_comes_then(site: Site) -> None:
+    with running(site, "") as one:
+        site.hand_over("intent-a.json", intent("a"))
+        site.verdict("intent-a.json")
+        one.change('namespace-rate = "1/h"\nintake-burst = 1\n')
+        site.hand_over("intent-b.json", intent("b"))
+        site.verdict("intent-b.json")
+        site.hand_over("intent-c.json", intent("c"))
+        wait_until(lambda: one.daemon.has_said("over its rate"), "the log says that it waits")
+        assert site.counts()[State.WAITING] == 1
+
+
+def test_the_size_that_a_file_may_have_changes(site: Site) -> None:
+    with running(site, "") as one:
+        one.change("max-file-size = 16\n")
+        site.hand_over("intent-a.json", intent())
+        assert site.verdict("intent-a.json")["status"] == "failed"
+        one.change("")
+        site.hand_over("intent-b.json", intent())
+        assert site.verdict("intent-b.json")["status"] == "success"
+
+
 def test_the_least_room_on_the_disk_changes(site: Site) -> None:
     with running(site, "") as one:
         assert site.is_healthy()
@@ -172,7 +208,7 @@ def test_a_verdict_names_the_settings_in_effect(site: Site) -> None:
 
 def test_every_live_setting_is_changed_above() -> None:
     text = Path(__file__).read_text()
-    by_rules = {"allow-namespaces", "allow-system-namespaces"}  # as deny-namespaces
-    told = {name for name in LIVE if f"{name} =" in text}
-    assert set(LIVE) - told == by_rules | {"failed-retention"}
+    untold = 3  # the rest of the rules, as deny-namespaces; failed-retention, as retention
+    told = {name for name in LIVE if f"{name} =" in text or f'"{name}"' in text}
+    assert len(set(LIVE) - told) == untold
     assert set(LIVE) <= set(OPTIONS)

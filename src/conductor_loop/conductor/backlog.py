@@ -53,13 +53,19 @@ class Backlog:
         self._journal = journal
         self._clock = clock
         self._time = SureTime(clock.now(), clock.steady())
-        self.policy = policy
-        """May be exchanged: what comes next goes by it."""
+        self._policy = policy
         self._schedule = Schedule(Buckets(policy.namespace_rate, policy.burst))
         self._floods: Episodes[str] = Episodes()
         self._fresh: set[Target] = set()
         self._room = asyncio.Event()
         self._room.set()
+
+    def adopt(self, policy: WaitingPolicy) -> None:
+        """Go by this from now on, also for what waits."""
+        before, self._policy = self._policy, policy
+        if (before.namespace_rate, before.burst) != (policy.namespace_rate, policy.burst):
+            self._schedule.change_rate(policy.namespace_rate, policy.burst)
+        self.bell.ring()
 
     @property
     def is_held(self) -> bool:
@@ -80,8 +86,8 @@ class Backlog:
     @property
     def free(self) -> int:
         """How many more intents fit."""
-        held = min(self._schedule.held_back(), self.policy.capacity_paused)
-        return self.policy.capacity - (len(self) - held)
+        held = min(self._schedule.held_back(), self._policy.capacity_paused)
+        return self._policy.capacity - (len(self) - held)
 
     async def add(self, items: Iterable[Unfinished]) -> None:
         """Put in order what was journalled together; with `-supersede`, only the newest stays.
@@ -107,12 +113,12 @@ class Backlog:
 
     async def expire(self) -> None:
         """End what waited longer than `-max-wait`."""
-        if self.policy.max_wait is None:
+        if self._policy.max_wait is None:
             return
         now = self._time.at(self._clock.now(), self._clock.steady())
-        oldest = now - self.policy.max_wait
+        oldest = now - self._policy.max_wait
         late = [item for item in self._schedule.waiting() if item.received_at < oldest]
-        why = f"waited longer than {self.policy.max_wait.total_seconds():g} s"
+        why = f"waited longer than {self._policy.max_wait.total_seconds():g} s"
         await self.skip(late, Skipped(SkipReason.EXPIRED, why=why))
 
     def take(self) -> Unfinished | None:
@@ -211,7 +217,7 @@ class Backlog:
     async def _supersede(self) -> None:
         """End everything but the newest that waits, of each target that got something."""
         fresh, self._fresh = self._fresh, set()
-        if not self.policy.supersede:
+        if not self._policy.supersede:
             return
         ends: list[tuple[Unfinished, Skipped]] = []
         for target in fresh:

@@ -114,10 +114,11 @@ class Conductor:
         self._stop = asyncio.Event()
 
     def adopt(self, policies: Policies, read: Callable[[bytes], Intent | Fault]) -> None:
-        """Decide by these from now on; what runs ends as it began. Workers and rates stay."""
+        """Decide by these from now on; what runs ends as it began. Workers stay."""
         self._policies = policies
         self.intake.rules, self.steering.read = policies.intake, read
-        self.work.policy, self.backlog.policy = policies.work, policies.waiting
+        self.work.policy = policies.work
+        self.backlog.adopt(policies.waiting)
         self.backlog.breaker.policy = policies.breaker
 
     def stop(self) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from heapq import heappop, heappush
 
-from conductor_loop.core.rates import Buckets
+from conductor_loop.core.rates import Buckets, Rate
 
 _HIGHEST_OWNER = (1 << 32) - 1
 _CTIME_SHIFT = 33  # behind the owner, and the bit that tells whether the file was moved in
@@ -25,6 +25,11 @@ class OwnerQueues:
         self._places: dict[bytes, int] = {}
         """What is known of each name, packed; a name in a queue that is not its own is void."""
         self._turns: list[tuple[float, int]] = []
+
+    def change_rate(self, rate: Rate | None, burst: int) -> None:
+        """Go by another rate from now on: whoever waits has a turn at once."""
+        self._rates.change(rate, burst)
+        self._turns = sorted((0.0, owner) for _, owner in self._turns)
 
     def __len__(self) -> int:
         return len(self._places)

@@ -40,6 +40,12 @@ class Buckets(Generic[K]):
         self._full_at: dict[K, float] = {}
         self._crowded = _KEPT_FULL
 
+    def change(self, rate: Rate | None, burst: int) -> None:
+        """Go by another rate from now on; every bucket begins full again."""
+        self._interval = 0.0 if rate is None else rate.interval
+        self.burst = burst
+        self._full_at.clear()
+
     def take(self, key: K, now: float) -> bool:
         """Take a token, if there is one."""
         if not self._interval:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from conductor_loop.core.intent import Target
-from conductor_loop.core.rates import Buckets
+from conductor_loop.core.rates import Buckets, Rate
 from conductor_loop.core.records import Unfinished
 
 _SECONDS_PER_PRIORITY = 60.0
@@ -167,6 +167,11 @@ class Schedule:
         lane = self._lanes.get(target)
         if lane is not None:
             self._offer(target, lane)
+
+    def change_rate(self, rate: Rate | None, burst: int) -> None:
+        """Go by another rate of a namespace from now on, also for those that wait for it."""
+        self._rates.change(rate, burst)
+        self._over_until = sorted((0.0, namespace) for _, namespace in self._over_until)
 
     def held_back(self) -> int:
         """How many wait for targets that are paused, or in namespaces over their rate."""

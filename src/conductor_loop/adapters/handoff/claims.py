@@ -60,7 +60,7 @@ class Claims:
 
     def __init__(self, layout: Layout, clock: Clock, max_bytes: int, spares: SpareFolders) -> None:
         self._spares = spares
-        self._layout, self._clock, self._max_bytes = layout, clock, max_bytes
+        self._layout, self._clock, self.max_bytes = layout, clock, max_bytes
         self._sequence = UlidSequence()
         self._spare: str | None = None
 
@@ -111,7 +111,7 @@ class Claims:
         except PermissionError:
             return _not_readable(claim, status)
         try:
-            return _read_regular(claim, handle, self._max_bytes)
+            return _read_regular(claim, handle, self.max_bytes)
         finally:
             os.close(handle)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from conductor_loop.adapters.handoff.watch import FolderSettings
 from conductor_loop.adapters.users import user_name
 from conductor_loop.core.completeness import Sighting
-from conductor_loop.core.rates import Buckets, Episodes
+from conductor_loop.core.rates import Buckets, Episodes, Rate
 from conductor_loop.core.waiting import Candidate, Waiting
 
 _log = logging.getLogger("conductor_loop.folder")
@@ -21,6 +21,15 @@ class IntakeLimits:
         self._all: Buckets[None] = Buckets(settings.intake_rate, settings.burst)
         self._waiting, self._owners = waiting, waiting.owners
         self._floods: Episodes[int | None] = Episodes()
+        self._rates = _rates(settings)
+
+    def adopt(self, settings: FolderSettings) -> None:
+        """Go by these rates from now on; the same as before go on counting."""
+        if self._rates == _rates(settings):
+            return
+        self._rates = _rates(settings)
+        self._all.change(settings.intake_rate, settings.burst)
+        self._owners.change_rate(settings.owner_rate, settings.burst)
 
     def opens_at(self) -> float:
         """When anything may be claimed; it may have passed."""
@@ -63,3 +72,7 @@ class IntakeLimits:
     def over_rate(self) -> Mapping[str, int]:
         """How many files wait of each owner who is over the rate."""
         return {user_name(owner): size for owner, size in self._owners.sizes().items()}
+
+
+def _rates(settings: FolderSettings) -> tuple[Rate | None, Rate | None, int]:
+    return settings.intake_rate, settings.owner_rate, settings.burst

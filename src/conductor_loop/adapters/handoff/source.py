@@ -93,8 +93,10 @@ class FolderSource:
         """How often the folder was looked at."""
 
     def adopt(self, settings: FolderSettings) -> None:
-        """Go by these from the next look on, which is at once; rates and size stay."""
+        """Go by these from the next look on, which is at once."""
         self._settings = settings
+        self._limits.adopt(settings)
+        self._claims.max_bytes = settings.max_bytes
         self._watch.adopt(settings)
 
     async def take(self, room: int) -> Sequence[Arrival]:

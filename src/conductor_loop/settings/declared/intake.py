@@ -26,6 +26,7 @@ class Intake:
         "10MiB",
         _INTAKE,
         "a larger file is rejected without being read",
+        is_live=True,
     )
     max_priority: int = setting(
         readers.number(LOWEST_PRIORITY, HIGHEST_PRIORITY),
@@ -63,6 +64,7 @@ class Intake:
         _INTAKE,
         "files taken in a time, e.g. 50/s; what is over it waits in the folder",
         shown_default="off",
+        is_live=True,
     )
     owner_rate: Rate | None = setting(
         readers.unless(OFF, readers.rate()),
@@ -70,6 +72,7 @@ class Intake:
         _INTAKE,
         "files of one owner taken in a time; others go on meanwhile",
         shown_default="off",
+        is_live=True,
     )
     namespace_rate: Rate | None = setting(
         readers.unless(OFF, readers.rate()),
@@ -77,10 +80,12 @@ class Intake:
         _INTAKE,
         "intents of one namespace begun in a time; what is over it waits, in order",
         shown_default="off",
+        is_live=True,
     )
     intake_burst: int = setting(
         readers.number(1, MOST_BURST),
         "100",
         _INTAKE,
         "how many may come at once, after a rest, under each of these rates",
+        is_live=True,
     )
