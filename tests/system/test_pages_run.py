@@ -18,6 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 FOLLOWED = (
     "tutorial.md",
     "gitops.md",
+    "investigate.md",
     "ci.md",
     "migrate-original.md",
     "migrate-porch.md",
