@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -321,3 +322,25 @@ def run_lines(site: Site, lines: list[str]) -> None:
     for line in lines:
         done = site.command(*shlex.split(line)[1:])
         assert done.returncode == 0, (line, done.stderr)
+
+
+def test_a_new_machine_has_every_result_by_a_backup_and_the_saved_verdicts(
+    keyed: Site, tmp_path: Path
+) -> None:
+    finish(keyed, "a")
+    back_up(keyed, "one.age", "--with-keys")
+    finish(keyed, "b")
+    new = Site(tmp_path / "new")
+    for name in ("status", "processed", "failed", ".conductor/audit"):
+        shutil.copytree(keyed.handoff / name, new.handoff / name)
+    for name in ("identity.txt", "one.age"):
+        shutil.copy(keyed.top / name, new.top / name)
+
+    done = told(restore(new, "one.age"))
+
+    assert (len(done["adopted"]), done["held"]) == (1, [])
+    finish(new, "a", "b", "c")
+    assert new.counts() == {State.PUBLISHED: 3, State.DUPLICATE: 2}
+    assert new.command("verify", "--all").returncode == 0
+    audited = new.command("audit", "verify")
+    assert audited.returncode == 0, audited.stdout

@@ -19,6 +19,7 @@ FOLLOWED = (
     "tutorial.md",
     "gitops.md",
     "investigate.md",
+    "how-an-intent-travels.md",
     "ci.md",
     "migrate-original.md",
     "migrate-porch.md",
