@@ -81,9 +81,7 @@ def _findings(producer: str | None, settings: Settings) -> Iterator[Finding]:
         yield checkup.check_producer(producer, handoff)
     yield _schema(settings)
     yield _key(settings)
-    yield _audit(settings)
-    yield _encryption(settings)
-    yield _security(settings)
+    yield from _switches(settings)
     yield _daemon(settings)
 
 
@@ -107,37 +105,33 @@ def _key(settings: Settings) -> Finding:
     return Finding("signing key", Grade.OK, f"{key.kid}, private")
 
 
-def _audit(settings: Settings) -> Finding:
-    if settings.audit_enabled:
-        return Finding("audit log", Grade.OK, f"kept in {settings.state_dir / 'audit'}")
-    return Finding(
-        "audit log",
-        Grade.WARNING,
-        "switched off: nothing that happens is recorded for proof",
-        "leave CONDUCTOR_AUDIT_ENABLED out, and what is missing becomes a gap that the log tells",
-    )
-
-
-def _encryption(settings: Settings) -> Finding:
-    if settings.encryption_enabled:
-        return Finding("encryption", Grade.OK, "the journal is sealed")
-    return Finding(
-        "encryption",
-        Grade.WARNING,
-        "switched off: who can read the journal's file reads every intent in it",
-        "leave CONDUCTOR_ENCRYPTION_ENABLED out; the journal is sealed at the next start",
-    )
-
-
-def _security(settings: Settings) -> Finding:
-    if settings.security_enabled:
-        return Finding("security", Grade.OK, "sandbox, anomaly detection and scrubbing are on")
-    return Finding(
-        "security",
-        Grade.WARNING,
-        "switched off: no sandbox, no anomaly detection, and what porch prints is kept as it is",
-        "leave CONDUCTOR_SECURITY_ENABLED out",
-    )
+def _switches(settings: Settings) -> Iterator[Finding]:
+    """What the settings of the seed can switch off, and what that means."""
+    for name, is_on, on, off in (
+        (
+            "audit log",
+            settings.audit_enabled,
+            f"kept in {settings.state_dir / 'audit'}",
+            "nothing that happens is recorded for proof",
+        ),
+        (
+            "encryption",
+            settings.encryption_enabled,
+            "the journal is sealed",
+            "whoever can read the journal's file reads every intent in it",
+        ),
+        (
+            "security",
+            settings.security_enabled,
+            "sandbox, anomaly detection and scrubbing are on",
+            "no sandbox, no anomaly detection, and what porch prints is kept as it is",
+        ),
+    ):
+        variable = f"CONDUCTOR_{name.split()[0].upper()}_ENABLED"
+        if is_on:
+            yield Finding(name, Grade.OK, on)
+        else:
+            yield Finding(name, Grade.WARNING, f"switched off: {off}", f"leave {variable} out")
 
 
 def _daemon(settings: Settings) -> Finding:

@@ -15,10 +15,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from conductor_loop import disk
-from conductor_loop.adapters.keys.formats import NoKey, private_pem, read_private_pem
+from conductor_loop.adapters.keys.formats import private_pem
+from conductor_loop.adapters.keys.private import (
+    OTHERS,
+    SIGNING,
+    Private,
+    given_key,
+    new_private,
+    own_key,
+    parsed,
+    read_own,
+)
 from conductor_loop.adapters.keys.public import (
     CHAIN,
     FOLDER,
@@ -27,39 +35,20 @@ from conductor_loop.adapters.keys.public import (
     keys_of,
     read_chain,
 )
-from conductor_loop.core.custody import Custody, encode_chain, thumbprint
+from conductor_loop.core.custody import Custody, encode_chain
 from conductor_loop.core.jws import b64url
 from conductor_loop.core.wording import timestamp
 
 _log = logging.getLogger("conductor_loop.keys")
 
-_SIGNING, _NEXT, _CHAIN, _CHAIN_NEXT = b"signing.pem", b"next.pem", CHAIN.encode(), b"custody.new"
+_NEXT, _CHAIN, _CHAIN_NEXT = b"next.pem", CHAIN.encode(), b"custody.new"
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
-# A Secret mounted with fsGroup is root's and group-readable (0440); nothing more is tolerated.
-_OTHERS, _OTHERS_OF_MOUNT = 0o077, 0o037
-_LONGEST_FILE = 64 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Private:
-    """A private key and its name."""
-
-    key: Ed25519PrivateKey
-    seed: bytes
-
-    @property
-    def public(self) -> bytes:
-        return self.key.public_key().public_bytes_raw()
-
-    @property
-    def kid(self) -> str:
-        return thumbprint(self.public)
 
 
 class KeyInUse:
     """`ports.Signer` for whoever has no lock: what a daemon signs with now, changed by nobody."""
 
-    def __init__(self, private: _Private) -> None:
+    def __init__(self, private: Private) -> None:
         self._private = private
         self.kid, self.public = private.kid, private.public
 
@@ -71,12 +60,12 @@ class KeyInUse:
 def key_in_use(state_dir: Path, *, given: Path | None = None) -> KeyInUse:
     """The key that the chain of custody names last. Raises KeysUnusable when it is not there."""
     path = state_dir / FOLDER
-    private = _given_key(given) if given is not None else None
+    private = given_key(given) if given is not None else None
     if private is None:
         try:
             folder = disk.open_folder(os.fspath(path))
             try:
-                private = _own_key(folder, path)
+                private = own_key(folder, path)
             finally:
                 os.close(folder)
         except OSError as error:
@@ -98,7 +87,7 @@ class Keys:
     """`ports.Signer` and `core.jws.Verifier`: signs with the newest key, knows every earlier."""
 
     def __init__(
-        self, folder: Path, private: _Private, *, is_given: bool, recorded: Custody | None
+        self, folder: Path, private: Private, *, is_given: bool, recorded: Custody | None
     ) -> None:
         self._folder = folder
         self._is_given = is_given
@@ -135,17 +124,17 @@ class Keys:
         """
         if self._is_given:
             raise _rotated_elsewhere()
-        new = _new_private()
+        new = new_private()
         with _opened(self._folder) as folder:
             # An earlier try may have failed after the chain had named its key.
             _finish_rotation(folder, self._folder.parent)
-            old = _own_key(folder, self._folder) or self._private
+            old = own_key(folder, self._folder) or self._private
             _recognise(folder, self._folder, old, read_chain(self._folder.parent), now, by)
             _install(folder, self._folder, new, _Change("rotated", now, by, old))
         self._use(new)
         return new.kid
 
-    def _use(self, private: _Private) -> None:
+    def _use(self, private: Private) -> None:
         self._private, self._kid = private, private.kid
         _, self._public = _whole_chain(self._folder.parent)
 
@@ -157,7 +146,7 @@ class _Change:
     reason: str
     now: datetime
     by: str
-    voucher: _Private | None = None
+    voucher: Private | None = None
 
 
 def open_keys(state_dir: Path, now: datetime, by: str, *, given: Path | None = None) -> Keys:
@@ -170,16 +159,16 @@ def open_keys(state_dir: Path, now: datetime, by: str, *, given: Path | None = N
     path = state_dir / FOLDER
     with _opened(path, make=True) as folder:
         _finish_rotation(folder, state_dir)
-        own = _own_key(folder, path)
+        own = own_key(folder, path)
         chain, _ = _whole_chain(state_dir)
         if given is not None:
-            private = _given_key(given)
+            private = given_key(given)
             _take_over(folder, path, private, own, now, by)
         elif own is not None:
             private = own
             _recognise(folder, path, own, chain, now, by)
         else:
-            private = _new_private()
+            private = new_private()
             reason = "replaced" if chain else "first"
             _install(folder, path, private, _Change(reason, now, by))
             _tell_made(private.kid, chain)
@@ -225,65 +214,8 @@ def _whole_chain(state_dir: Path) -> tuple[Sequence[Custody], PublicKeys]:
     return chain, keys
 
 
-def _new_private() -> _Private:
-    key = Ed25519PrivateKey.generate()
-    return _Private(key, key.private_bytes_raw())
-
-
-def _own_key(folder: int, path: Path) -> _Private | None:
-    try:
-        data = _read(_SIGNING, folder, path / os.fsdecode(_SIGNING), _OTHERS, os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    return _parsed(data, path / os.fsdecode(_SIGNING))
-
-
-def _given_key(given: Path) -> _Private:
-    # Followed, because what Kubernetes mounts is a link into the newest version of the Secret.
-    try:
-        return _parsed(_read(os.fsencode(given), None, given, _OTHERS_OF_MOUNT, 0), given)
-    except OSError as error:
-        raise KeysUnusable(
-            f"cannot read the key {given}: {error.strerror}",
-            hint="give -key-file an Ed25519 key: openssl genpkey -algorithm ed25519 -out FILE",
-            code="key_unreadable",
-        ) from error
-
-
-def _read(name: bytes, folder: int | None, shown: Path, others: int, flags: int) -> bytes:
-    handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=folder)
-    with open(handle, "rb", buffering=0) as file:
-        _refuse_shared(os.fstat(handle), shown, others)
-        return file.read(_LONGEST_FILE)
-
-
-def _refuse_shared(status: os.stat_result, shown: Path, others: int) -> None:
-    mode = stat.S_IMODE(status.st_mode)
-    if not stat.S_ISREG(status.st_mode):
-        raise KeysUnusable(f"{shown} is no regular file", hint="put the key there itself")
-    if mode & others:
-        raise KeysUnusable(
-            f"others may read or change the signing key {shown}: its mode is {mode:04o}",
-            hint=f"whoever could read it can sign: make a new one, or: chmod 600 {shown}"
-            " (a Kubernetes Secret: defaultMode: 0400)",
-            code="key_not_private",
-        )
-
-
-def _parsed(data: bytes, shown: Path) -> _Private:
-    try:
-        seed = read_private_pem(data)
-    except NoKey as error:
-        raise KeysUnusable(
-            f"{shown} cannot sign: {error}",
-            hint="make one with: openssl genpkey -algorithm ed25519 -out FILE",
-            code="key_unreadable",
-        ) from error
-    return _Private(Ed25519PrivateKey.from_private_bytes(seed), seed)
-
-
 def _recognise(
-    folder: int, path: Path, own: _Private, chain: Sequence[Custody], now: datetime, by: str
+    folder: int, path: Path, own: Private, chain: Sequence[Custody], now: datetime, by: str
 ) -> None:
     """Accept the key that the chain names last, and no other."""
     if not chain:
@@ -295,14 +227,14 @@ def _recognise(
     raise KeysUnusable(
         f"the signing key is {own.kid}, but {chain[-1].kid} is the one in use since"
         f" {chain[-1].since}",
-        hint=f"put that key back; or move {path / os.fsdecode(_SIGNING)} away to have one made,"
+        hint=f"put that key back; or move {path / os.fsdecode(SIGNING)} away to have one made,"
         " or give yours with -key-file: both are recorded",
         code="key_swapped",
     )
 
 
 def _take_over(
-    folder: int, path: Path, given: _Private, own: _Private | None, now: datetime, by: str
+    folder: int, path: Path, given: Private, own: Private | None, now: datetime, by: str
 ) -> None:
     """Record a given key that is new here, signed by our own if there was one; drop that."""
     chain = read_chain(path.parent)
@@ -311,7 +243,7 @@ def _take_over(
         _record(folder, path, given, _Change("given", now, by, own if is_current else None))
         _log.info("signing with the key of -key-file, %s", given.kid)
     if own is not None:
-        os.unlink(_SIGNING, dir_fd=folder)
+        os.unlink(SIGNING, dir_fd=folder)
         disk.sync(folder)
 
 
@@ -319,31 +251,31 @@ def _finish_rotation(folder: int, state_dir: Path) -> None:
     """Bring in a new key that the chain names already; drop one that it does not."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_CHAIN_NEXT, dir_fd=folder)
-    path = state_dir / FOLDER / os.fsdecode(_NEXT)
+    path = state_dir / FOLDER
     try:
-        data = _read(_NEXT, folder, path, _OTHERS, os.O_NOFOLLOW)
+        data = read_own(_NEXT, folder, path)
     except FileNotFoundError:
         return
     chain = read_chain(state_dir)
     try:
-        kid = _parsed(data, path).kid
+        kid = parsed(data, path / os.fsdecode(_NEXT)).kid
     except KeysUnusable:  # cut short by a crash, so no chain names it
         kid = ""
     if chain and chain[-1].kid == kid:
-        os.rename(_NEXT, _SIGNING, src_dir_fd=folder, dst_dir_fd=folder)
+        os.rename(_NEXT, SIGNING, src_dir_fd=folder, dst_dir_fd=folder)
     else:
         os.unlink(_NEXT, dir_fd=folder)
     disk.sync(folder)
 
 
-def _install(folder: int, path: Path, new: _Private, change: _Change) -> None:
+def _install(folder: int, path: Path, new: Private, change: _Change) -> None:
     _write(folder, _NEXT, private_pem(new.seed))
     _record(folder, path, new, change)
-    os.rename(_NEXT, _SIGNING, src_dir_fd=folder, dst_dir_fd=folder)
+    os.rename(_NEXT, SIGNING, src_dir_fd=folder, dst_dir_fd=folder)
     disk.sync(folder)
 
 
-def _record(folder: int, path: Path, new: _Private, change: _Change) -> None:
+def _record(folder: int, path: Path, new: Private, change: _Change) -> None:
     """Append to the chain, which is replaced as a whole."""
     chain = read_chain(path.parent)
     record = Custody(
@@ -407,7 +339,7 @@ def _make(path: Path) -> None:
 
 def _refuse_shared_folder(status: os.stat_result, path: Path) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if mode & _OTHERS:
+    if mode & OTHERS:
         raise KeysUnusable(
             f"others may enter {path}: its mode is {mode:04o}",
             hint=f"make sure that nobody took a key, then: chmod 700 {path}",
