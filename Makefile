@@ -21,7 +21,7 @@ demo: $(STAMP)  ## install into .venv, run the samples, show verdicts and packag
 	@.venv/bin/conductor-loop demo
 
 test: $(STAMP)  ## run every test
-	@.ci/tools strace patch bwrap systemd-analyze jq openssl prometheus chromium
+	@.ci/tools strace patch bwrap systemd-analyze curl jq openssl prometheus chromium
 	@echo "==> tests"
 	@$(PYTEST) -n 2 $(ARGS)
 

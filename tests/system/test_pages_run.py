@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyrage  # type: ignore[import-untyped] # its stubs are a package of their own
@@ -70,6 +73,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     one.leave()
 
 
+@pytest.mark.needs("git", "jq")
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_the_commands_of_a_page_do_what_it_shows(name: str, reader: Reader, tmp_path: Path) -> None:
     if name in PREPARED:
@@ -80,6 +84,7 @@ def test_the_commands_of_a_page_do_what_it_shows(name: str, reader: Reader, tmp_
         pytest.skip(f"what needs {', '.join(lacking)} was left out")
 
 
+@pytest.mark.needs("git")
 def test_the_overlay_of_the_page_names_a_component_that_fits(
     reader: Reader, tmp_path: Path
 ) -> None:
@@ -91,6 +96,49 @@ def test_the_overlay_of_the_page_names_a_component_that_fits(
     component = yaml.safe_load((app / overlay["components"][0] / "kustomization.yaml").read_text())
     assert component["kind"] == "Component"
     assert component["replicas"] == [{"name": workload["metadata"]["name"], "count": 5}]
+
+
+@pytest.mark.needs("curl", "jq", "openssl")
+def test_the_page_on_monitoring_does_what_it_shows(reader: Reader, tmp_path: Path) -> None:
+    """On other ports than the page's, which may be taken here."""
+    text = (DOCS / "monitoring.md").read_text()
+    own, probes, metrics = free_ports(3)
+    for shown, here in (
+        (":8443", f":{own}"),
+        ("localhost:8080", f"localhost:{probes}"),
+        ("localhost:9090", f"localhost:{metrics}"),
+        ("-kubernetes\n", f"-kubernetes -probe-port {probes} -metrics-port {metrics}\n"),
+    ):
+        assert shown in text
+        text = text.replace(shown, here)
+    page = tmp_path / "monitoring.md"
+    page.write_text(text)
+    assert reader.follow(page) == 7
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody had a moment ago."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+KNOWN_OTHERWISE = {"20"}
+"""What the original takes, by its own README."""
+MEASURED = ("performance.md", "reliability.md", "backup.md")
+
+
+@pytest.mark.parametrize("name", ["sizing.md", "when-not.md"])
+def test_no_figure_is_claimed_that_was_not_measured(name: str) -> None:
+    measured = " ".join((DOCS / page).read_text() for page in MEASURED)
+    measured = re.sub(r"[ /]+", " ", measured)
+    page = (DOCS / name).read_text()
+    rows = re.findall(r"(?m)^\| .* \|$", page)
+    found = {number for row in rows for number in re.findall(r"(?<![\w-])\d[\d,.]*\d", row)}
+    assert found
+    assert {number for number in found if number not in measured} <= KNOWN_OTHERWISE
 
 
 def test_whoever_leaves_a_command_out_of_the_tests_says_why() -> None:
