@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -56,8 +57,9 @@ class Received:
 class Receiver:
     """What arrived."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, scheme: str) -> None:
         self.port = port
+        self._scheme = scheme
         self.requests: list[tuple[str, Mapping[str, str]]] = []
         """Path and headers, lower case, of each request."""
         self._spans: list[Received] = []
@@ -65,7 +67,7 @@ class Receiver:
     @property
     def environment(self) -> dict[str, str]:
         """What an exporter is told to find this one."""
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}"}
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"{self._scheme}://127.0.0.1:{self.port}"}
 
     def spans(self, **facts: object) -> list[Received]:
         """Those whose root span has these facts, dots written as `__`, in order of arrival."""
@@ -96,7 +98,7 @@ class Receiver:
 
 
 @contextlib.contextmanager
-def receiving(port: int = 0) -> Iterator[Receiver]:
+def receiving(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """Run one, on a free port unless one is given."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -115,7 +117,9 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    receiver = Receiver(server.server_port)
+    receiver = Receiver(server.server_port, "http" if tls is None else "https")
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conductor_loop.core.states import State
+from tests.certificates import Authority
 from tests.otlp_receiver import Receiver, receiving
 from tests.pages import Reader
 from tests.prometheus import free_port
@@ -206,6 +208,39 @@ def _exporter(parent: int) -> int:
         if b"tracing.program" in Path(f"/proc/{pid}/cmdline").read_bytes()
     )
     return found
+
+
+def test_a_collector_is_spoken_to_by_tls_and_known_by_its_certificate(site: Site) -> None:
+    # Where nothing that the daemon is given by its settings lies.
+    folder = site.top / "elsewhere"
+    folder.mkdir()
+    authority = Authority()
+    authority.issue(folder)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    with receiving(tls=tls) as receiver:
+        site.environment |= {
+            **receiver.environment,
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": str(authority.write(folder / "ca.pem")),
+        }
+        site.hand_over_all({"intent-a.json": intent()})
+        site.once("-traces")
+        assert receiver.trace_of("intent-a.json")
+
+
+def test_the_exporter_gains_no_rights_comes_last_and_knows_no_secret_of_the_daemon(
+    site: Site, receiver: Receiver
+) -> None:
+    site.environment["SECRET_OF_ANOTHER"] = "hidden"
+    with site.daemon("-traces") as daemon:
+        site.hand_over("intent-a.json", intent())
+        receiver.trace_of("intent-a.json")
+        exporter = Path(f"/proc/{_exporter(daemon.pid)}")
+        assert "NoNewPrivs:\t1" in (exporter / "status").read_text()
+        assert (exporter / "stat").read_text().rpartition(")")[2].split()[16] == "10"  # niceness
+        environment = (exporter / "environ").read_bytes()
+    assert b"OTEL_EXPORTER_OTLP_ENDPOINT=" in environment
+    assert b"hidden" not in environment
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from conductor_loop.settings.confinement import trace_certificates
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from conductor_loop.core.vitals import Counts
 
@@ -33,8 +33,11 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _DEFAULT_ENDPOINT = "http://localhost:4318"
 _SPOKEN = "http/protobuf"
-# What decides where requests go and whom they trust, besides OTEL_*; in both spellings.
-_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE")
+# What decides where requests go, besides OTEL_*; in both spellings.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+_CERTIFICATES = ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE")
+# Whom all programs of this machine trust; in the requests library it goes over a session's own.
+_TRUSTED = "REQUESTS_CA_BUNDLE"
 _RATIOS = {"traceidratio", "parentbased_traceidratio"}
 _NEVER = {"always_off", "parentbased_always_off"}
 
@@ -124,13 +127,15 @@ def _confined(settings: Settings, seen: Sequence[str | os.PathLike[str]]) -> tup
 
 
 def _passed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    return dict(_of_exporter(environ))
-
-
-def _of_exporter(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, text in environ.items():
-        if name.startswith("OTEL_") or name.upper() in _NETWORK:
-            yield name, text
+    """What the exporter may know of the daemon's environment."""
+    has_own = bool(_first(environ, _CERTIFICATES))
+    return {
+        name: text
+        for name, text in environ.items()
+        if name.startswith("OTEL_")
+        or name.upper() in _PROXIES
+        or (name == _TRUSTED and not has_own)
+    }
 
 
 def _first(environ: Mapping[str, str], names: Sequence[str]) -> str:

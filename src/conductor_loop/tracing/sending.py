@@ -47,11 +47,11 @@ class Sender:
         """Send what the sampler keeps of them; whether it arrived."""
         for trace in traces:
             self._replay(trace)
-        spans = self._ended.take()
+        spans, self._complaints.first = self._ended.take(), ""
         if not spans or self._exporter.export(spans) is SpanExportResult.SUCCESS:
             self.failing = ""
             return True
-        self.failing = self._complaints.last or "the collector did not take them"
+        self.failing = self._complaints.first or "the collector did not take them"
         return False
 
     def _replay(self, trace: Trace) -> None:
@@ -109,12 +109,12 @@ class _Ended(SpanProcessor):
 
 
 class _Complaints(logging.Handler):
-    """What the library last had to say; it tells why only in its log."""
+    """What the library had to say first: it tells why only in its log, and then that it gave up."""
 
-    last = ""
+    first = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()
+        self.first = self.first or record.getMessage()
 
 
 def _resource(version: str) -> Resource:
