@@ -53,6 +53,8 @@ def test_each_intent_is_one_trace_from_hand_over_to_verdict(site: Site, receiver
     assert starts == sorted(starts)
     assert max(ends) == root.span.end_time_unix_nano
     assert {path for path, _ in receiver.requests} == {"/v1/traces"}
+    assert site.verdict("intent-a.json")["trace_id"] == root.trace_id
+    assert site.command("verify", "handoff/status/intent-a.json.status").returncode == 0
 
 
 def test_porch_is_told_its_place_in_the_trace(site: Site, receiver: Receiver) -> None:
@@ -69,6 +71,19 @@ def test_porch_is_told_its_place_in_the_trace(site: Site, receiver: Receiver) ->
 def test_without_traces_porch_is_told_of_none(site: Site, receiver: Receiver) -> None:
     site.hand_over_all({"intent-a.json": intent()})
     site.once("-porch", site.porch(_NOTE))
+    assert site.ledger() == [""]
+    assert not receiver.requests
+    assert "trace_id" not in site.verdict("intent-a.json")
+
+
+@pytest.mark.parametrize("switch", ["OTEL_SDK_DISABLED=true", "OTEL_TRACES_EXPORTER=none"])
+def test_opentelemetry_s_own_switches_turn_them_off(
+    site: Site, receiver: Receiver, switch: str
+) -> None:
+    name, _, value = switch.partition("=")
+    site.environment[name] = value
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once("-traces", "-porch", site.porch(_NOTE))
     assert site.ledger() == [""]
     assert not receiver.requests
 

@@ -34,6 +34,7 @@ from conductor_loop.core.jws import FIELD, STATUS, Sign, detached_jws
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Entry
+from conductor_loop.core.traces import trace_id
 from conductor_loop.core.wording import (
     duration_text,
     rejection_message,
@@ -57,6 +58,8 @@ class Service:
     mode: str
     porch_path: str
     config_sha256: str
+    is_traced: bool = False
+    """Whether each intent has a trace."""
 
 
 Ended = Published | Failed | TimedOut | Rejected | Quarantined | Skipped
@@ -88,7 +91,7 @@ def build_verdict(history: Sequence[Entry], about: Service) -> Document | None:
         **_heading(last, ending, about),
         "schema_version": SCHEMA_VERSION,
         "conductor_version": about.conductor_version,
-        **_origin(last),
+        **_origin(last, about),
         **_course(last, ending.run),
         "attempts": _attempts(history),
         **_present({"retry_of": last.retry_of}),
@@ -124,7 +127,7 @@ def _heading(last: Entry, ending: _Ending, about: Service) -> Document:
     }
 
 
-def _origin(last: Entry) -> Document:
+def _origin(last: Entry, about: Service) -> Document:
     assert last.receipt is not None
     receipt = last.receipt
     return _present(
@@ -133,6 +136,7 @@ def _origin(last: Entry) -> Document:
             "intent_sha256": receipt.digest,
             "intent_file_b64": _base64_if_escaped(receipt.name),
             "correlation_id": last.correlation_id,
+            "trace_id": trace_id(last.intent_id or "") if about.is_traced else "",
             "target": str(last.target) if last.target else "",
             "submitted_by": receipt.submitted_by,
             "received_at": timestamp(receipt.received_at),

@@ -44,7 +44,7 @@ _NEVER = {"always_off", "parentbased_always_off"}
 
 def require_tracing(settings: Settings, environ: Mapping[str, str]) -> None:
     """What the exporting process would fail for stops the start. Raises CannotStart."""
-    if not settings.traces:
+    if not _are_traces_on(settings, environ):
         return
     if not all(_is_installed(module) for module in _NEEDED):
         raise CannotStart(
@@ -63,7 +63,7 @@ def require_tracing(settings: Settings, environ: Mapping[str, str]) -> None:
 
 def sampled_share(settings: Settings, environ: Mapping[str, str]) -> float | None:
     """Which share of all traces is kept, as the SDK reads it; None: there are no traces."""
-    if not settings.traces:
+    if not _are_traces_on(settings, environ):
         return None
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
     if sampler in _NEVER:
@@ -81,7 +81,7 @@ async def exporting_traces(
     settings: Settings, environ: Mapping[str, str], position: int, counts: Counts
 ) -> AsyncIterator[None]:
     """Export what ends behind a seq of the journal, which is open, while the block runs."""
-    if not settings.traces:
+    if not _are_traces_on(settings, environ):
         yield
         return
     from conductor_loop.adapters.trace_process import TraceProcess
@@ -99,6 +99,13 @@ async def exporting_traces(
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+def _are_traces_on(settings: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether they are asked for; OpenTelemetry's own switches turn them off everywhere."""
+    is_disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    has_exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() != "none"
+    return settings.traces and has_exporter and not is_disabled
 
 
 def _exporting(settings: Settings, environ: Mapping[str, str], position: int) -> Exporting:

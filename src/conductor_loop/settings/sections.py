@@ -100,6 +100,7 @@ def service(settings: Settings) -> Service:
         mode=settings.mode.value,
         porch_path=settings.porch,
         config_sha256=settings.digest(),
+        is_traced=settings.traces,
     )
 
 
