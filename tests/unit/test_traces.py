@@ -85,6 +85,14 @@ def test_each_attempt_is_told_with_what_came_of_it() -> None:
     assert told.root.error == BAD_EXIT.message
 
 
+@pytest.mark.parametrize("cause", ["not_run", "shutdown", "paused"])
+def test_what_does_not_count_and_is_nobody_s_fault_is_no_error(cause: str) -> None:
+    told = trace(admitted(), Started(1), HandedBack(1, cause), Started(2), Published(RUN))
+    (first, _) = (part for part in told.parts if part.name == "attempt")
+    assert first.attributes["conductor.attempt.cause"] == cause
+    assert first.error is None
+
+
 @pytest.mark.parametrize(
     ("event", "state"),
     [

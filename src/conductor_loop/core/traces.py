@@ -195,8 +195,8 @@ def _error(event: Event) -> str | None:
             return failure.message
         case HandedBack(failure=failure) if failure is not None:
             return failure.message
-        case HandedBack(cause=cause):
-            return f"the attempt does not count: {cause}"
+        case HandedBack(cause="daemon_ended"):
+            return "the daemon ended during the attempt, which does not count"
         case Rejected(faults=faults):
             return faults[0].message
         case Quarantined(fault=fault):

@@ -129,7 +129,7 @@ def _link(intent_id: str) -> Link:
 
 
 def _status(span: Span) -> Status:
-    return Status(StatusCode.OK) if span.error is None else Status(StatusCode.ERROR, span.error)
+    return Status(StatusCode.UNSET) if span.error is None else Status(StatusCode.ERROR, span.error)
 
 
 def _nanoseconds(moment: datetime) -> int:
