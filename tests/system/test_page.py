@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,35 @@ def test_a_published_intents_story_lists_its_files(site: Site, tmp_path: Path) -
             browser.run("location.reload()")
             browser.wait_for("document.querySelector('#story')?.open", "the address opens it")
             assert output["sha256"] in text(browser, "#story-body")
+            browser.run("document.querySelector('#story .file summary').click()")
+            delivered = (site.out / output["path"]).read_text()
+            assert delivered.strip() in text(browser, "#story .file pre")
+
+
+def outputs(server: Server, story: str) -> list[dict[str, str]]:
+    answer: list[dict[str, str]] = json.loads(server.get(story).body)["outputs"]
+    return answer
+
+
+def test_a_story_tells_what_became_of_its_package(site: Site) -> None:
+    with serving(site) as server:
+        site.hand_over_all({"intent-a.json": intent("amf")})
+        site.wait_for_final(1)
+        (output,) = site.verdict("intent-a.json")["outputs"][:1]
+        file, story = site.out / output["path"], f"/api/intents/{site.intent_id('intent-a.json')}"
+        told = [outputs(server, story)[0]]
+        file.write_text("edited: \x1b[31mby hand\n")
+        told.append(outputs(server, story)[0])
+        file.unlink()
+        file.symlink_to("/etc/passwd")
+        told.append(outputs(server, story)[0])
+        file.unlink()
+        told.append(outputs(server, story)[0])
+
+    states = ["as delivered", "changed since", "cannot be shown", "gone"]
+    assert [each["state"] for each in told] == states
+    assert told[1]["text"] == "edited: \\x1b[31mby hand\n"
+    assert [each["text"] for each in told[2:]] == ["", ""]
 
 
 def test_row_41_a_script_in_a_name_or_a_message_is_shown_as_text(

@@ -333,12 +333,12 @@ def test_every_line_about_an_intent_has_its_id_its_file_and_its_correlation_id(s
         ids = {site.intent_id(name) for name in files}
         # Before a file is claimed it is no intent, and has no id: the folder tells of its name.
         log = [line for line in daemon.log() if line["log.logger"] != "conductor_loop.folder"]
-    lines = [line for line in log if "intent." in "".join(line) or "intent-" in line["message"]]
+    lines = [line for line in log if "conductor.intent.id" in line or "intent-" in line["message"]]
     assert len(lines) > 10
-    assert ids <= {line["intent.id"] for line in lines}
+    assert ids <= {line["conductor.intent.id"] for line in lines}
     for line in lines:
-        stem = line["intent.file"].removeprefix("intent-").removesuffix(".json")
-        assert line["correlation_id"] == f"c-{stem}"
+        stem = line["file.name"].removeprefix("intent-").removesuffix(".json")
+        assert line["conductor.correlation_id"] == f"c-{stem}"
 
 
 def test_a_log_in_words_shows_the_same(site: Site) -> None:

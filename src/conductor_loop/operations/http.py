@@ -101,7 +101,8 @@ def _serving(settings: Settings, listening: Sequence[Listening]) -> Serving:
         rate_count=rate.count if rate else 0,
         rate_seconds=rate.seconds if rate else 0,
         confinement=_confined(
-            settings, [*secrets, ("see", os.fsencode(state)), ("see", os.fsencode(kek))]
+            settings,
+            [*secrets, _packages(settings), ("see", os.fsencode(state)), ("see", os.fsencode(kek))],
         ),
         sealed_off=sealed_off(settings),
     )
@@ -111,7 +112,12 @@ def sealed_off(settings: Settings) -> tuple[str, ...]:
     """Words for when the journal is open: of the state no more than that may be read."""
     journal = settings.state_dir.absolute() / FILE_NAME
     files = [os.fsencode(f"{journal}{end}") for end in ("", "-wal", "-shm")]
-    return _confined(settings, [*_secret_folders(settings), *(("see", file) for file in files)])
+    rules = [*_secret_folders(settings), _packages(settings)]
+    return _confined(settings, [*rules, *(("see", file) for file in files)])
+
+
+def _packages(settings: Settings) -> Rule:
+    return "see", os.fsencode(settings.out.absolute())
 
 
 def _hosts(settings: Settings) -> tuple[str, ...]:

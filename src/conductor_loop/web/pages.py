@@ -22,6 +22,7 @@ from conductor_loop.core.states import RETRIABLE, State
 from conductor_loop.core.story import exact_moment, summary_json, tell
 from conductor_loop.core.vitals import Serving
 from conductor_loop.web.feed import Feed, TooManyReaders
+from conductor_loop.web.packages import Packages
 from conductor_loop.web.records import Records
 
 MOST_ROWS = 5_000
@@ -40,6 +41,7 @@ class Pages:
     def __init__(self, serving: Serving, records: Records, feed: Feed) -> None:
         self._records = records
         self._feed = feed
+        self._packages = Packages(serving.out)
         self._where = f"-handoff {shlex.quote(serving.handoff)}"
         if os.path.join(serving.handoff, ".conductor") != serving.state_dir:
             self._where += f" -state-dir {shlex.quote(serving.state_dir)}"
@@ -121,7 +123,7 @@ class Pages:
                 }
                 for s in story.steps
             ],
-            "outputs": outputs,
+            "outputs": self._packages.show(outputs),
             "remedy": story.remedy,
             "retry": self._command("retry", summary) if _may_retry(summary) else "",
             "why": self._command("why", summary),

@@ -38,7 +38,7 @@ from conductor_loop.settings.sections import folder_settings, layout_of, sealing
 from conductor_loop.spare_folders import SpareFolders
 from conductor_loop.wiring.lifecycle import serving_http
 from conductor_loop.wiring.original import import_original
-from conductor_loop.wiring.publishers import end_leftovers, publisher
+from conductor_loop.wiring.publishers import end_leftovers, make_out, publisher
 
 _log = logging.getLogger("conductor_loop")
 _PORCH = "porch"
@@ -75,6 +75,7 @@ async def open_ground(
         lock = opened.enter_context(hold_lock(layout, clock.now()))
         end_leftovers(settings, layout)
         confine_daemon(settings, Path(layout.state_path), must=must_be_confined)
+        make_out(settings)  # what serves HTTP may see it, so it must be there
         # Before anything that may take long: a probe must be answered meanwhile.
         await opened.enter_async_context(serving_http(settings, observer))
         publishing = await opened.enter_async_context(publisher(settings, layout, clock))

@@ -55,16 +55,17 @@ async def publisher(
         return
     from conductor_loop.adapters.porch.publisher import open_porch
 
-    _make_out(settings.out, settings.dir_mode)
     async with open_porch(_porch(settings, Path(layout.state_path)), layout.state, clock) as porch:
         yield porch
 
 
-def _make_out(out: Path, mode: int) -> None:
+def make_out(settings: Settings) -> None:
+    """Make the folder that packages go to, if it is missing. Raises CannotStart."""
+    out = settings.out
     try:
         if not out.exists():
             out.mkdir(parents=True)
-            out.chmod(mode)
+            out.chmod(settings.dir_mode)
     except OSError as error:
         raise CannotStart(
             f"Failed to create output directory {out}: {error.strerror}",

@@ -69,8 +69,13 @@ export class Story {
   }
 
   outputs(outputs) {
-    const lines = outputs.map((each) => `${each.path}\n  SHA-256 ${each.sha256}`);
-    return make("pre", {}, lines.join("\n"));
+    const files = outputs.map((each) => {
+      const head = make("summary", {}, make("span", { className: "mono" }, each.path), ` ${each.state}`);
+      const body = make("pre", {}, each.text || `(${each.state})`);
+      const digest = make("p", { className: "digest mono" }, `SHA-256 as delivered: ${each.sha256}`);
+      return make("details", { className: "file" }, head, digest, body);
+    });
+    return make("div", {}, ...files);
   }
 
   command(text) {
