@@ -54,3 +54,13 @@ def test_a_dead_link_fails_the_build(tmp_path: Path) -> None:
     done = build(tmp_path / "site", "-f", str(tmp_path / "mkdocs.yml"))
     assert done.returncode != 0
     assert "gone.md" in done.stderr
+
+
+def test_the_developers_page_names_what_exists() -> None:
+    """Paths are of the repository, of the package, or of docs/."""
+    text = (ROOT / "docs/conductor-loop/DEVELOPER.md").read_text()
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:py|md|yml))`", text)
+    places = (ROOT, ROOT / "src/conductor_loop", ROOT / "docs")
+    assert len(named) > 10
+    missing = [one for one in named if not any((place / one).exists() for place in places)]
+    assert {*missing} <= {"site/"}  # which is made
