@@ -192,6 +192,7 @@ def test_metrics_count_what_succeeded_and_what_failed(site: Site) -> None:
         assert server.metric('conductor_outcomes_total{status="rejected"}') == 1
         assert server.metric("conductor_processing_duration_seconds_count") == 2
         assert server.metric('conductor_alerts_total{code="daemon_started"}') == 1
+        assert server.metric('conductor_alerts_total{code="verdict_altered"}') == 0
 
 
 def test_the_queue_counts_complete_files_that_are_not_claimed_yet(site: Site) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from conductor_loop.core.security_events import KINDS
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
 from conductor_loop.core.vitals import Histogram, Process, Vitals
 from conductor_loop.web.board import Board
@@ -145,7 +146,8 @@ def _views(vitals: Vitals) -> Iterator[Metric]:
     alerts = CounterMetricFamily(
         "conductor_alerts", "Security events noticed, by code.", labels=("code",)
     )
-    for code, count in sorted(vitals.counts.alerts.items()):
+    # Every code from the start: what begins at its first event has no increase to alert on.
+    for code, count in sorted({**dict.fromkeys(KINDS, 0), **vitals.counts.alerts}.items()):
         alerts.add_metric((code,), count)
     yield alerts
     yield _counter(
