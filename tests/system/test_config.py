@@ -59,12 +59,12 @@ def test_a_new_log_level_holds_at_once(site: Site, daemon: Daemon, settings_file
 def test_what_cannot_change_is_named_and_does_not(
     site: Site, daemon: Daemon, settings_file: Path
 ) -> None:
-    write(settings_file, 'log-level = "warn"\nworkers = 7\ntimeout = "9s"\n')
+    write(settings_file, 'log-level = "warn"\nworkers = 7\ngrace = "9s"\n')
     told = site.asked("config", "reload")
     assert told["changed"] == ["log-level"]
-    assert told["needs_restart"] == ["workers", "timeout"]
+    assert told["needs_restart"] == ["workers", "grace"]
     # Named again as long as it differs.
-    assert site.asked("config", "reload")["needs_restart"] == ["workers", "timeout"]
+    assert site.asked("config", "reload")["needs_restart"] == ["workers", "grace"]
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,24 @@ def test_fewer_attempts_count_for_what_is_being_tried(site: Site) -> None:
         assert site.verdict("intent-a.json")["status"] == "failed"
 
 
+def test_a_new_deadline_holds_from_the_next_attempt_on_with_the_cpu_time_that_goes_with_it(
+    site: Site,
+) -> None:
+    # The limit comes right after the start, which may be a little late for a short script.
+    limited = 'until [ "$(ulimit -t)" != unlimited ]; do :; done; ulimit -t >> "$top/ledger"'
+    porch = site.porch(f"case $2 in *slow*) exec sleep 600;; esac\n{limited}")
+    with running(site, 'timeout = "10s"\nmax-attempts = 1\n', "-porch", porch) as one:
+        site.hand_over("intent-a.json", intent("a"))
+        site.verdict("intent-a.json")
+        one.change('timeout = "2m"\nmax-attempts = 1\n')
+        site.hand_over("intent-b.json", intent("b"))
+        site.verdict("intent-b.json")
+        one.change('timeout = "100ms"\nmax-attempts = 1\n')
+        site.hand_over("intent-slow.json", intent("slow"))
+        assert site.verdict("intent-slow.json")["status"] == "timeout"
+    assert site.ledger() == ["40", "480"]  # seconds: four times the deadline
+
+
 def test_a_shorter_retention_is_applied_at_once_also_where_there_was_no_tidying(
     site: Site,
 ) -> None:

@@ -31,7 +31,8 @@ class Limits:
 
     memory: int
     """RLIMIT_DATA, bytes. The address space is not limited: runtimes reserve more than they use."""
-    cpu: timedelta
+    cpu: timedelta | None
+    """None: four times the deadline of the attempt."""
     open_files: int
     file_size: int
     processes: int

@@ -19,9 +19,6 @@ from conductor_loop.settings.declared.option import Option
 from conductor_loop.settings.declared.porch import Porch
 from conductor_loop.settings.declared.running import MOST_WORKERS, Running
 
-# Several threads may use so many times the deadline before it ends them.
-_CPU_TIMEOUTS = 4
-
 
 # A dataclass lists the fields of its last base first.
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +56,10 @@ class Settings(Http, Logs, Intake, Keeping, Running, Porch, Folders):
         return SandboxChoice.BWRAP if self.chroot_enabled else self.sandbox
 
     def child_limits(self) -> Limits:
-        """What one process of porch may use, `auto` resolved."""
-        cpu = _CPU_TIMEOUTS * self.timeout if self.child_cpu is None else self.child_cpu
+        """What one process of porch may use."""
         return Limits(
             memory=self.child_memory,
-            cpu=cpu,
+            cpu=self.child_cpu,
             open_files=self.child_files,
             file_size=self.child_file_size,
             processes=self.child_processes,

@@ -173,7 +173,7 @@ class Spawner:
             pipes += os.pipe()
             pipes += os.pipe()
             run.pid = self._spawn(run, pipes[1], pipes[3])
-            self.limit(run.pid)
+            self.limit(run.pid, run.timeout)
         except OSError as error:
             for descriptor in pipes:
                 os.close(descriptor)

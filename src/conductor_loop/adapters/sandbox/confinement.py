@@ -30,6 +30,8 @@ _FOR_ALL = {
 _FILES_PER_WORKER, _FILES_BESIDES = 4, 16
 # Between SIGXCPU, which a program may survive to tidy up, and SIGKILL (setrlimit(2)).
 _CPU_GRACE_SECONDS = 2
+# Several threads may use so many times the deadline before it ends them.
+_CPU_TIMES = 4
 
 
 class Confinement:
@@ -67,11 +69,12 @@ class Confinement:
 def _numbers(limits: Limits | None, taken: int) -> dict[str, int]:
     if limits is None:
         return {"core": 0}
-    seconds = limits.cpu.total_seconds()
+    seconds = 0.0 if limits.cpu is None else limits.cpu.total_seconds()
     numbers = {
         "memory": limits.memory,
         "file_size": limits.file_size,
-        "cpu": max(1, round(seconds)) if seconds else 0,
+        "cpu": _whole(seconds) if seconds else 0,
+        "cpu_times": _CPU_TIMES if limits.cpu is None else 0,
         "open_files": limits.open_files,
         "processes": limits.processes + taken if limits.processes else 0,
     }
@@ -110,22 +113,29 @@ def pass_no_capability_on() -> None:
         pass_none_on()
 
 
-def limiter(words: Sequence[str]) -> Callable[[int], None]:
-    """Make what limits the CPU time of one child, by its process number, right after its start.
+def _whole(seconds: float) -> int:
+    return max(1, round(seconds))
 
-    A limit that the spawner had itself would end it one day: its own time never begins anew.
+
+def limiter(words: Sequence[str]) -> Callable[[int, float], None]:
+    """Make what limits the CPU time of one child, right after its start.
+
+    It takes the process number, and the seconds that the attempt has. A limit that the spawner
+    had itself would end it one day: its own time never begins anew.
     """
-    seconds = _limits(words).get("cpu")
-    if not seconds:
-        return lambda _: None
+    numbers = _limits(words)
+    fixed, times = numbers.get("cpu", 0), numbers.get("cpu_times", 0)
+    if not fixed and not times:
+        return lambda _pid, _deadline: None
     import resource
 
-    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    bounds = (seconds, seconds + _CPU_GRACE_SECONDS)
-    if most >= 0:
-        bounds = (min(bounds[0], most), min(bounds[1], most))
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
 
-    def limit(pid: int) -> None:
+    def limit(pid: int, deadline: float) -> None:
+        seconds = fixed or _whole(times * deadline)
+        bounds = (seconds, seconds + _CPU_GRACE_SECONDS)
+        if hard >= 0:
+            bounds = (min(bounds[0], hard), min(bounds[1], hard))
         try:
             resource.prlimit(pid, resource.RLIMIT_CPU, bounds)
         except (ProcessLookupError, PermissionError):  # over already

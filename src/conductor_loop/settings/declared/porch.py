@@ -69,7 +69,7 @@ class Porch:
         readers.unless(("auto", ""), readers.duration()),
         "auto",
         _PORCH,
-        "CPU time that one process of porch may use; 0 = no limit; auto: four times -timeout",
+        "CPU time that one process of porch may use; 0 = no limit; auto: four times its deadline",
         name="child.cpu",
         has_flag=False,
     )

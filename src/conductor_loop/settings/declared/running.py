@@ -65,7 +65,11 @@ class Running:
         has_flag=False,
     )
     timeout: timedelta = setting(
-        readers.duration(SHORTEST_TIMEOUT), "30s", _ATTEMPTS, "deadline of one attempt"
+        readers.duration(SHORTEST_TIMEOUT),
+        "30s",
+        _ATTEMPTS,
+        "deadline of one attempt",
+        is_live=True,
     )
     grace: timedelta = setting(
         readers.duration(),
