@@ -14,9 +14,10 @@ from bench.http_rows import HTTP_ROWS
 from bench.machine import CannotMeasure, facts
 from bench.rows import ROWS as FIRST_ROWS
 from bench.rows import SLOW, Measured, Row, Setting
+from bench.trust_rows import TRUST_ROWS
 
 RESULTS = Path("bench/results")
-ROWS = (*FIRST_ROWS, *HTTP_ROWS)
+ROWS = (*FIRST_ROWS, *HTTP_ROWS, *TRUST_ROWS)
 
 
 def main() -> int:
@@ -25,6 +26,7 @@ def main() -> int:
     parent: Path | None = options.folder
     rows = [row for row in ROWS if _is_wanted(row, options.only, quick=options.quick)]
     with tempfile.TemporaryDirectory(prefix="conductor-bench-", dir=parent) as tools:
+        Path(tools).chmod(0o755)  # a daemon of root's runs the porch as somebody else
         setting = Setting(Path(tools), parent, options.quick)
         machine = facts(Path(tools))
         print(" · ".join(f"{name} {value}" for name, value in machine.items()))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ COMMAND = Path(sys.executable).with_name("conductor-loop")
 QUIET_SECONDS = 1.0
 GIVE_UP_SECONDS = 300
 LOOK_EVERY_SECONDS = 0.005
+_NOBODY = 65532
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,12 @@ class Ground:
             return 0
         return sum(entry.name.endswith(".status") for entry in os.scandir(self.status))
 
-    def once(self, *flags: str) -> Once:
+    def once(self, *flags: str, environment: Mapping[str, str] | None = None) -> Once:
         """Run `-once` to its end. Raises CannotMeasure when it does not end with 0."""
+        command, variables = self._command("-once", *flags), {**os.environ, **(environment or {})}
         begin = time.monotonic()
         with self.log.open("ab") as log:
-            running = subprocess.Popen(self._command("-once", *flags), stdout=log, stderr=log)
+            running = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
         _, status, usage = os.wait4(running.pid, 0)
         running.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - begin
@@ -111,8 +113,13 @@ def ground(parent: Path | None) -> Iterator[Ground]:
     """Make the folders of one measurement, and remove them afterwards."""
     top = Path(tempfile.mkdtemp(prefix="conductor-bench-", dir=parent))
     made = Ground(top / "handoff", top / "out", top / "staging", top / "log")
-    for folder in (made.handoff, made.staging):
+    for folder in (made.handoff, made.out, made.staging):
         folder.mkdir()
+    if os.geteuid() == 0:
+        # A daemon of root's becomes this user, who must get by without a capability here.
+        top.chmod(0o755)
+        for folder in (made.handoff, made.out):
+            os.chown(folder, _NOBODY, _NOBODY)
     try:
         yield made
     finally:
