@@ -22,6 +22,7 @@ from conductor_loop.conductor.control import Control, parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts
 from conductor_loop.conductor.housekeeping import Housekeeping
 from conductor_loop.core.faults import ConductorError, NoRoom
+from conductor_loop.core.naming import shown
 from conductor_loop.operations.traces import exporting_traces, require_tracing
 from conductor_loop.operations.vitals import Daemon, Observer
 from conductor_loop.ports import Listener, Projection
@@ -123,6 +124,7 @@ async def _serve(
             guarding(settings, layout, conductor, ground.keys, ground.notices, clock),
             backing_up(settings, Path(layout.state_path), clock),
         ):
+            _log.info(_greeting(settings))
             # What exists now lives as long as the process: the collector need not look again.
             gc.freeze()
             await _run_to_the_end(conductor, journal)
@@ -184,6 +186,12 @@ def _rotated(ground: Ground, clock: SystemClock, by: str) -> str:
 
 def _not_audited(_: int) -> None:
     return None
+
+
+def _greeting(settings: Settings) -> str:
+    doing = "finishing what is in" if settings.once else "watching"
+    handoff, out = shown(os.fsencode(settings.handoff)), shown(os.fsencode(settings.out))
+    return f"{doing} {handoff}; packages go to {out}"
 
 
 async def _run_to_the_end(conductor: Conductor, journal: SqliteJournal) -> None:
