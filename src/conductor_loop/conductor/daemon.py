@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
@@ -117,7 +117,7 @@ class Conductor:
         """Decide by these from now on; what runs ends as it began. Workers stay."""
         self._policies = policies
         self.intake.rules, self.steering.read = policies.intake, read
-        self.work.policy = policies.work
+        self.work.policy = replace(policies.work, workers=self.work.policy.workers)
         self.backlog.adopt(policies.waiting)
         self.backlog.breaker.policy = policies.breaker
 

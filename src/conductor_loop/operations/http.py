@@ -117,7 +117,7 @@ def sealed_off(settings: Settings) -> tuple[str, ...]:
 
 
 def _packages(settings: Settings) -> Rule:
-    return "see", os.fsencode(settings.out.absolute())
+    return "see", os.path.realpath(os.fsencode(settings.out))
 
 
 def _hosts(settings: Settings) -> tuple[str, ...]:

@@ -50,6 +50,8 @@ class Observer:
 
     def __init__(self, settings: Settings, counts: Counts) -> None:
         self._settings = settings
+        # An attempt that runs keeps the deadline that it began with.
+        self._longest_timeout = settings.timeout
         self._counts = counts
         self._daemon: Daemon | None = None
         self._started_at = time.time()
@@ -65,6 +67,7 @@ class Observer:
     def adopt(self, settings: Settings) -> None:
         """Judge by these from now on."""
         self._settings = settings
+        self._longest_timeout = max(self._longest_timeout, settings.timeout)
         self._folders = _FolderChecks(settings.disk_floor)
 
     def look(self) -> Vitals:
@@ -128,7 +131,7 @@ class Observer:
         settings, has_room = self._settings, not daemon.journal.lacks_room
         ready = conductor.is_ready and has_room
         scan = 2 * settings.period.total_seconds()
-        attempt = (settings.timeout + 2 * settings.grace).total_seconds()
+        attempt = (self._longest_timeout + 2 * settings.grace).total_seconds()
         relay, tidy, notices = conductor.relay, conductor.housekeeping, conductor.notices
         # A loop that waits for room on a disk is rightly idle: `/readyz` tells of that.
         behind = relay.stalled_by is None and relay.position < journal.committed_seq

@@ -20,7 +20,7 @@ class Packages:
     """Reads OUT, which a later intent of the same target may have replaced."""
 
     def __init__(self, out: str) -> None:
-        self._out = out
+        self._out = os.path.realpath(out)  # OUT itself may be a link, what is in it may not
 
     def show(self, outputs: Sequence[Output]) -> list[dict[str, str]]:
         """Tell path, digest, state and text of each file; a text is empty when it is not shown."""

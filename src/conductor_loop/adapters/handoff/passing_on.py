@@ -80,6 +80,9 @@ class Handoffs:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
+            # Two file systems are told apart before a name is looked up (rename(2)).
+            if not _exists(self._layout.claimed, place):
+                return self._move_copy(parcel, folder)
             return self._carry_over(parcel, folder)
         self._spares.give(parcel.intent_id)
         return Passing.MOVED
