@@ -91,8 +91,17 @@ def normalised(text: str) -> str:
 
 def differs(shown: str, output: str) -> bool:
     """Whether an output is another one than shown; a line `...` stands for any lines."""
+    return _pattern(shown).fullmatch(normalised(output)) is None
+
+
+def contains(output: str, shown: str) -> bool:
+    """Whether what is shown has been said, with more before and behind it or not."""
+    return _pattern(shown).search(normalised(output)) is not None
+
+
+def _pattern(shown: str) -> re.Pattern[str]:
     parts = [re.escape(part) for part in re.split(r"(?m)^\.\.\.$", normalised(shown))]
-    return re.fullmatch(".*?".join(parts), normalised(output), re.DOTALL) is None
+    return re.compile(".*?".join(parts), re.DOTALL)
 
 
 class Reader:
@@ -181,7 +190,7 @@ class Reader:
                 )
             )
         deadline = time.monotonic() + PATIENCE
-        while normalised(step.shown or "") not in normalised(output.read_text()):
+        while not contains(output.read_text(), step.shown or ""):
             assert time.monotonic() < deadline, f"{where}\nsaid only:\n{output.read_text()}"
             time.sleep(0.05)
 

@@ -14,7 +14,7 @@ import pytest
 
 from conductor_loop.core.naming import collision_name, error_log_name, shown, verdict_name
 from conductor_loop.core.states import State
-from tests.system.daemon import PATIENCE, Site, intent, wait_until
+from tests.system.daemon import PATIENCE, LogLine, Site, intent, wait_until
 
 RECORDS = 'echo "$name" >> "$top/ledger"'
 WAITS_TO_BE_TOLD = 'until [ -e "$top/go-$CONDUCTOR_INTENT_ID" ]; do /bin/sleep 0.01; done'
@@ -73,11 +73,16 @@ def test_a_duplicate_is_logged_in_one_line_that_names_the_verdict_that_stands(si
         site.hand_over("intent-a.json", intent(correlation_id="c-1"))
         first = site.verdict("intent-a.json")["intent_id"]
         site.hand_over("intent-a.json", intent(correlation_id="c-1"))
-        wait_until(lambda: daemon.has_said("duplicate"), "it is logged")
+        site.wait_for_final(2)
         second = site.intent_id("intent-a.json")
-        # A notice may tell of the same bytes besides, as a signal to a guard.
-        told = [line for line in daemon.log() if line.get("intent.id") == second]
-        (line,) = [line for line in told if "duplicate" in line["message"]]
+
+        def logged() -> list[LogLine]:
+            # A notice may tell of the same bytes besides, as a signal to a guard.
+            told = [line for line in daemon.log() if line.get("intent.id") == second]
+            return [line for line in told if "duplicate" in line["message"]]
+
+        wait_until(lambda: bool(logged()), "it is logged")
+        (line,) = logged()
     assert first in line["message"]
     assert (line["intent.file"], line["correlation_id"]) == ("intent-a.json", "c-1")
 

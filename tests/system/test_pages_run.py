@@ -14,7 +14,7 @@ import pyrage  # type: ignore[import-untyped] # its stubs are a package of their
 import pytest
 import yaml
 
-from tests.pages import Reader, differs, steps
+from tests.pages import Reader, contains, differs, steps
 from tests.system.daemon import intent
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -153,3 +153,5 @@ def test_another_output_than_shown_is_noticed() -> None:
     assert differs("first\n...\nlast", "first\nmiddle\nother")
     assert not differs("first\n...\nlast", "first\nmiddle\nlast")
     assert not differs("2026-03-02T09:15:04Z in 1ms", "2027-01-01T00:00:00.123Z in 2.5s")
+    assert contains("before\nfirst\nmiddle\nlast\nafter", "first\n...\nlast")
+    assert not contains("last\nfirst", "first\n...\nlast")

@@ -28,7 +28,7 @@ HOSTILE = "intent-\x1b[2J\u202e\n.json"
 class Terminal:
     """A terminal of a given size in which `top` runs."""
 
-    def __init__(self, site: Site, columns: int, lines: int) -> None:
+    def __init__(self, site: Site, columns: int, lines: int, exported: dict[str, str]) -> None:
         self.ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
         self.modes = termios.tcgetattr(theirs)
@@ -36,7 +36,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [*COMMAND, "top"],
             cwd=site.top,
-            env={**site.environment, "TERM": "xterm", "PYTHONUTF8": "1"},
+            env={**site.environment, "TERM": "xterm", "PYTHONUTF8": "1", **exported},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -77,8 +77,10 @@ def site(tmp_path: Path) -> Site:
 
 
 @contextlib.contextmanager
-def terminal(site: Site, columns: int = 120, lines: int = 40) -> Iterator[Terminal]:
-    shown = Terminal(site, columns, lines)
+def terminal(
+    site: Site, columns: int = 120, lines: int = 40, **exported: str
+) -> Iterator[Terminal]:
+    shown = Terminal(site, columns, lines, exported)
     try:
         yield shown
     finally:
@@ -197,9 +199,12 @@ def test_row_11_a_name_moves_no_cursor_and_clears_no_screen(site: Site) -> None:
     assert "2J" in text
 
 
-def test_in_a_small_terminal_nothing_wraps_or_scrolls(site: Site) -> None:
+@pytest.mark.parametrize("exported", [{}, {"COLUMNS": "200", "LINES": "60"}])
+def test_in_a_small_terminal_nothing_wraps_or_scrolls(
+    site: Site, exported: dict[str, str]
+) -> None:
     names = [f"intent-{n}-{'x' * 60}.json" for n in range(20)]
-    with site.daemon(), terminal(site, columns=40, lines=10) as screen:
+    with site.daemon(), terminal(site, columns=40, lines=10, **exported) as screen:
         for n, name in enumerate(names):
             site.hand_over(name, intent(f"t{n}"))
         site.wait_for_final(len(names))
@@ -207,3 +212,9 @@ def test_in_a_small_terminal_nothing_wraps_or_scrolls(site: Site) -> None:
     lines = _OURS.sub("", frame).split("\r\n")
     assert len(lines) <= 10
     assert max(map(len, lines)) <= 40
+
+
+def test_a_serial_line_without_a_size_is_as_large_as_was_exported(site: Site) -> None:
+    with site.daemon(), terminal(site, 0, 0, COLUMNS="30", LINES="5") as screen:
+        frame = screen.wait_for("Z  ready")
+    assert max(map(len, _OURS.sub("", frame).split("\r\n"))) == 30

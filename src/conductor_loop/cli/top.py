@@ -62,13 +62,22 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _watch(looking: Looking, settings: Settings) -> None:
     while True:
         due = time.monotonic() + _SECONDS
-        size = shutil.get_terminal_size()
+        size = _size()
         lines = list(_frame(looking.look(), settings, size.lines))[: size.lines - 1]
         cut = (line[: size.columns] for line in lines)
         sys.stdout.write(_HOME + "".join(line + _LINE_END for line in cut) + _REST)
         sys.stdout.flush()
         if _is_told_to_end(due):
             return
+
+
+def _size() -> os.terminal_size:
+    """How large the screen is now; LINES and COLUMNS count only where a serial line says nothing.
+
+    Whoever exported them did so before the window was made smaller.
+    """
+    size = os.get_terminal_size(sys.stdout.fileno())
+    return size if size.columns and size.lines else shutil.get_terminal_size()
 
 
 def _is_told_to_end(due: float) -> bool:
