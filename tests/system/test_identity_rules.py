@@ -78,13 +78,14 @@ def test_a_duplicate_is_logged_in_one_line_that_names_the_verdict_that_stands(si
 
         def logged() -> list[LogLine]:
             # A notice may tell of the same bytes besides, as a signal to a guard.
-            told = [line for line in daemon.log() if line.get("intent.id") == second]
+            told = [line for line in daemon.log() if line.get("conductor.intent.id") == second]
             return [line for line in told if "duplicate" in line["message"]]
 
         wait_until(lambda: bool(logged()), "it is logged")
         (line,) = logged()
     assert first in line["message"]
-    assert (line["intent.file"], line["correlation_id"]) == ("intent-a.json", "c-1")
+    named = (line["file.name"], line["conductor.correlation_id"])
+    assert named == ("intent-a.json", "c-1")
 
 
 def test_the_same_file_handed_over_while_the_first_waits_is_a_duplicate_too(site: Site) -> None:
