@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from conductor_loop.core.audit.note import parse_checkpoint
+from tests.ocsf_schema import faults as ocsf_faults
 from tests.system.daemon import Site, intent, wait_until
 
 _NOT_GOOD = 8
@@ -198,11 +199,12 @@ def test_a_new_key_signs_on_and_who_asked_for_it_is_told(site: Site) -> None:
     assert _faults(site, "--complete") == []
 
 
-def test_ocsf_events_are_json_lines(site: Site) -> None:
+def test_ocsf_events_are_json_lines_that_the_published_schema_accepts(site: Site) -> None:
     lines = site.command("audit", "export", "--format", "ocsf").stdout.splitlines()
     events = [json.loads(line) for line in lines]
     assert len(events) == len(_log(site).read_bytes().splitlines())
     assert {6002, 6003} <= {event["class_uid"] for event in events} <= {2004, 6002, 6003}
+    assert [fault for event in events for fault in ocsf_faults(event)] == []
 
 
 def test_without_a_log_the_command_says_what_to_do(tmp_path: Path) -> None:

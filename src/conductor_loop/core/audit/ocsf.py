@@ -14,6 +14,10 @@ _LIFECYCLE, _API, _FINDING = 6002, 6003, 2004
 _START, _STOP, _CREATE, _READ, _UPDATE, _DELETE, _OTHER = 3, 4, 1, 2, 3, 4, 99
 _SEVERITY = {"": 1, "info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
 _STATUS = {"success": (1, "Success"), "failure": (2, "Failure")}
+# In a finding, the same numbers say how far somebody has got with it.
+_NEW = (1, "New")
+# The profile whose events may say who acted; API activity always does, and has no such profile.
+_WITH_ACTOR = ["host"]
 _LIFECYCLES = {
     "security.daemon_started": _START,
     "security.daemon_stopped": _STOP,
@@ -40,7 +44,7 @@ def ocsf_line(record: AuditRecord) -> bytes:
 def ocsf_event(record: AuditRecord) -> dict[str, object]:
     """One event; what the class does not name stands under `unmapped`."""
     class_uid, activity = _class_of(record)
-    status_id, status = _STATUS.get(record.outcome, (0, "Unknown"))
+    status_id, status = _status_of(class_uid, record)
     event: dict[str, object] = {
         "activity_id": activity,
         "category_uid": class_uid // 1000,
@@ -50,6 +54,7 @@ def ocsf_event(record: AuditRecord) -> dict[str, object]:
             "correlation_uid": record.correlation_id or record.event_id,
             "log_name": "audit",
             "product": {"name": SELF, "vendor_name": SELF},
+            **({} if class_uid == _API else {"profiles": _WITH_ACTOR}),
             "sequence": record.seq,
             "uid": record.event_id,
             "version": VERSION,
@@ -59,8 +64,10 @@ def ocsf_event(record: AuditRecord) -> dict[str, object]:
         "status_id": status_id,
         "time": int(datetime.fromisoformat(record.timestamp).timestamp() * 1000),
         "type_uid": class_uid * 100 + activity,
-        "unmapped": {**record.details, "prev": record.prev, "signature": record.signature},
+        "unmapped": _unmapped(record),
     }
+    if activity == _OTHER:
+        event["activity_name"] = record.action
     return event | _class_fields(class_uid, record)
 
 
@@ -70,6 +77,15 @@ def _class_of(record: AuditRecord) -> tuple[int, int]:
     if record.action.startswith("security."):
         return _FINDING, _CREATE
     return _API, _ACTIVITIES.get(record.action, _UPDATE)
+
+
+def _status_of(class_uid: int, record: AuditRecord) -> tuple[int, str]:
+    return _NEW if class_uid == _FINDING else _STATUS.get(record.outcome, (0, "Unknown"))
+
+
+def _unmapped(record: AuditRecord) -> dict[str, object]:
+    proof = {"outcome": record.outcome, "prev": record.prev, "signature": record.signature}
+    return {**record.details, **proof}
 
 
 def _class_fields(class_uid: int, record: AuditRecord) -> dict[str, object]:
