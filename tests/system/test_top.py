@@ -200,9 +200,7 @@ def test_row_11_a_name_moves_no_cursor_and_clears_no_screen(site: Site) -> None:
 
 
 @pytest.mark.parametrize("exported", [{}, {"COLUMNS": "200", "LINES": "60"}])
-def test_in_a_small_terminal_nothing_wraps_or_scrolls(
-    site: Site, exported: dict[str, str]
-) -> None:
+def test_in_a_small_terminal_nothing_wraps_or_scrolls(site: Site, exported: dict[str, str]) -> None:
     names = [f"intent-{n}-{'x' * 60}.json" for n in range(20)]
     with site.daemon(), terminal(site, columns=40, lines=10, **exported) as screen:
         for n, name in enumerate(names):
