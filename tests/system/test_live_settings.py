@@ -98,6 +98,14 @@ def test_a_shorter_debounce_holds_for_what_is_written_next(site: Site) -> None:
         assert site.verdict("intent-a.json")["status"] == "success"
 
 
+def test_a_shorter_debounce_holds_for_what_waits_for_its_time_already(site: Site) -> None:
+    with running(site, 'debounce = "1h"\nperiod = "1h"\nlog-level = "debug"\n') as one:
+        (site.handoff / "intent-a.json").write_bytes(intent())
+        wait_until(lambda: one.daemon.has_said("heard of intent-a.json"), "it is looked at")
+        one.change('debounce = "10ms"\nperiod = "1h"\nlog-level = "debug"\n')
+        assert site.verdict("intent-a.json")["status"] == "success"
+
+
 def test_what_has_waited_too_long_by_a_new_limit_expires(site: Site) -> None:
     with running(site, "") as one:
         site.pause()

@@ -95,6 +95,27 @@ def test_more_unsettled_names_than_are_kept_wait_in_compact_form() -> None:
     assert drained(waiting, now=5.0) == names
 
 
+def test_what_is_roused_comes_at_once_in_the_order_in_which_it_would_have_come() -> None:
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
+    late, soon = Candidate(b"a", first_seen=1.0), Candidate(b"b", first_seen=0.5)
+    waiting.set_aside(late, due=9.0)
+    waiting.set_aside(soon, due=8.0)
+    waiting.rouse()
+    due = waiting.next_due()
+    assert due is not None
+    assert due <= 1.0
+    assert [waiting.next(1.0), waiting.next(1.0), waiting.next(1.0)] == [soon, late, None]
+
+
+def test_names_in_compact_form_are_roused_too() -> None:
+    waiting = Waiting(OwnerQueues(Buckets(None, 1)))
+    names = [b"%06d" % number for number in range(MOST_UNSETTLED + 10)]
+    for name in names:
+        waiting.set_aside(Candidate(name, first_seen=0.0, ctime_ns=3), due=5.0)
+    waiting.rouse()
+    assert drained(waiting, now=1.0) == names
+
+
 def test_too_many_events_are_dropped_and_that_is_said() -> None:
     waiting = Waiting(OwnerQueues(Buckets(None, 1)))
     assert waiting.hear((b"%d" % number, False) for number in range(MOST_HEARD))

@@ -133,6 +133,12 @@ class Waiting:
         self._later.append(sort_key(candidate.ctime_ns or 0, candidate.name))
         self._later_at = due
 
+    def rouse(self) -> None:
+        """Let everything that was set aside be looked at now, in the order it would have been."""
+        latest = max((due for due, _ in self._due), default=0.0)
+        self._due = [(due - latest, name) for due, name in self._due]
+        self._later_at = 0.0
+
     def next_due(self) -> float | None:
         """When the next name may be taken off; 0.0 for at once, None when there is no name."""
         if self._listed or self._heard:

@@ -101,7 +101,9 @@ class FolderWatch:
         self._next_check = self._next_scan = self._earliest_scan = -math.inf
 
     def adopt(self, settings: FolderSettings) -> None:
-        """Scan as often as these say from now on."""
+        """Scan as often as these say from now on; another debounce holds for what waits, too."""
+        if settings.debounce != self._settings.debounce:
+            self.waiting.rouse()
         self._settings = settings
         self._period = settings.period.total_seconds()
         soon = self._clock.steady() + self._period
