@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from conductor_loop.adapters.journal.reader import JournalReader
-from conductor_loop.core.events import Published
+from conductor_loop.core.events import Output, Published
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.records import Summary
@@ -32,6 +32,7 @@ _KINDS = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
+_UNREADABLE = (ConductorError, apsw.Error)
 _NOT_RETRIED = (State.REJECTED, State.QUARANTINED)
 
 
@@ -88,7 +89,14 @@ class Pages:
         intent_id = request.path_params["intent_id"].upper()
         if not is_ulid(intent_id):
             return _missing()
-        return await self._answer(lambda reader: self._tell(reader, reader.summary(intent_id)))
+        try:
+            told = await self._records.ask(lambda reader: self._tell(reader, intent_id))
+        except _UNREADABLE:
+            return _no_journal()
+        if told is None:
+            return _missing()
+        facts, outputs = told
+        return _json({**facts, **await self._packages.show(outputs)})
 
     async def find(self, request: Request) -> Response:
         """The newest intent of exactly this file name, however old it is."""
@@ -98,12 +106,15 @@ class Pages:
     async def _answer(self, question: Callable[[JournalReader], object]) -> Response:
         try:
             found = await self._records.ask(question)
-        except (ConductorError, apsw.Error):
-            text = "the journal cannot be read now; see: conductor-loop health\n"
-            return PlainTextResponse(text, 503)
+        except _UNREADABLE:
+            return _no_journal()
         return _missing() if found is None else _json(found)
 
-    def _tell(self, reader: JournalReader, summary: Summary | None) -> object:
+    def _tell(
+        self, reader: JournalReader, intent_id: str
+    ) -> tuple[dict[str, object], list[Output]] | None:
+        """What the journal knows of an intent, and which files were delivered."""
+        summary = reader.summary(intent_id)
         if summary is None:
             return None
         history = reader.history(summary.intent_id)
@@ -111,7 +122,7 @@ class Pages:
         outputs = [
             o for e in history if isinstance(e.event, Published) for o in e.event.outputs or ()
         ]
-        return {
+        facts = {
             **summary_json(summary),
             "facts": story.facts,
             "steps": [
@@ -123,7 +134,6 @@ class Pages:
                 }
                 for s in story.steps
             ],
-            "outputs": self._packages.show(outputs),
             "remedy": story.remedy,
             "retry": self._command("retry", summary) if _may_retry(summary) else "",
             "why": self._command("why", summary),
@@ -133,6 +143,7 @@ class Pages:
                 if each.intent_id != summary.intent_id
             ],
         }
+        return facts, outputs
 
     def _command(self, verb: str, summary: Summary) -> str:
         return f"conductor-loop {verb} {summary.intent_id} {self._where}"
@@ -171,6 +182,11 @@ def _asset(path: str, body: bytes, kind: str) -> Route:
 
 def _json(document: object) -> Response:
     return Response(msgspec.json.encode(document), media_type="application/json")
+
+
+def _no_journal() -> Response:
+    text = "the journal cannot be read now; see: conductor-loop health\n"
+    return PlainTextResponse(text, 503)
 
 
 def _missing() -> Response:

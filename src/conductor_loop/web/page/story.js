@@ -49,7 +49,7 @@ export class Story {
     const parts = [facts];
     if (intent.remedy) parts.push(make("h3", {}, "What to do"), this.remedy(intent));
     parts.push(make("h3", {}, "What happened"), this.steps(intent.steps));
-    if (intent.outputs.length) parts.push(make("h3", {}, "Package"), this.outputs(intent.outputs));
+    if (intent.outputs.length) parts.push(make("h3", {}, "Package"), this.outputs(intent));
     parts.push(make("h3", {}, "The same in a terminal"), this.command(intent.why));
     byId("story-body").replaceChildren(...parts);
   }
@@ -68,14 +68,15 @@ export class Story {
     return list;
   }
 
-  outputs(outputs) {
+  outputs({ outputs, outputs_notes }) {
     const files = outputs.map((each) => {
       const head = make("summary", {}, make("span", { className: "mono" }, each.path), ` ${each.state}`);
       const body = make("pre", {}, each.text || `(${each.state})`);
       const digest = make("p", { className: "digest mono" }, `SHA-256 as delivered: ${each.sha256}`);
       return make("details", { className: "file" }, head, digest, body);
     });
-    return make("div", {}, ...files);
+    const notes = outputs_notes.map((note) => make("p", { className: "note" }, note));
+    return make("div", {}, ...files, ...notes);
   }
 
   command(text) {
