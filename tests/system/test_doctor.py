@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +19,15 @@ from conductor_loop.adapters.checkup import (
     Grade,
     check_events,
     check_folder,
-    check_own_folders,
+    check_own_folder,
     check_porch,
     check_producer,
     check_state_disk,
 )
+from conductor_loop.cli.main import main
 from tests.system.daemon import Site, intent
+
+NOBODY = 65534
 
 
 def doctor(folder: Path, *arguments: str) -> tuple[int, dict[str, str]]:
@@ -34,6 +41,28 @@ def doctor(folder: Path, *arguments: str) -> tuple[int, dict[str, str]]:
         check=False,
     )
     return done.returncode, {f["subject"]: f["grade"] for f in json.loads(done.stdout)}
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach, unlike pytest's own when it is root that tests."""
+    folder = Path(tempfile.mkdtemp(prefix="conductor-doctor-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def nobody_in(folder: Path) -> Iterator[None]:
+    """Be an ordinary user, for whom permissions count and to whom a folder belongs."""
+    user = os.geteuid()
+    if user == 0:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def everything(folder: Path) -> list[tuple[str, int, int]]:
@@ -84,7 +113,9 @@ def test_a_folder_of_somebody_else_is_bad() -> None:
 def test_a_symlink_where_the_daemon_keeps_its_folders_is_bad(tmp_path: Path) -> None:
     (tmp_path / "failed").symlink_to("/tmp")
 
-    assert [f.grade for f in check_own_folders(tmp_path)] == [Grade.BAD]
+    finding = check_own_folder(tmp_path / "failed")
+    assert finding is not None
+    assert finding.grade is Grade.BAD
 
 
 def test_a_canary_is_heard_on_this_disk_and_gone_afterwards(tmp_path: Path) -> None:
@@ -142,3 +173,51 @@ def test_a_signing_key_that_others_can_read_is_bad(tmp_path: Path) -> None:
 
     status, grades = doctor(tmp_path, "-porch", "builtin")
     assert (status, grades["signing key"]) == (1, "bad")
+
+
+def findings(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, str]]:
+    """Run the command in this process; what it finds, by subject."""
+    capsys.readouterr()
+    main(["doctor", "-json", "-porch", "builtin", *arguments])
+    told = capsys.readouterr()
+    assert told.err == ""
+    return {each["subject"]: each for each in json.loads(told.out)}
+
+
+def test_a_state_dir_that_is_closed_is_bad_and_all_else_is_told(
+    open_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, closed = open_folder / "work", open_folder / "closed"
+    flags = ("-handoff", str(work / "handoff"), "-out", str(work / "out"))
+    work.mkdir()
+    closed.mkdir(mode=0)
+    findings(capsys, *flags)  # whoever is nobody may be unable to import anything more
+    with nobody_in(work):
+        (work / "handoff").mkdir()
+        well = findings(capsys, *flags)
+        found = findings(capsys, *flags, "-state-dir", str(closed / "state"))
+    closed.chmod(0o700)
+
+    bad = {subject for subject, each in found.items() if each["grade"] == "bad"}
+    assert bad == {"state dir", "state disk", "signing key", "daemon"}
+    assert all(str(closed / "state") in found[subject]["message"] for subject in bad)
+    assert all("Permission denied" in found[subject]["message"] for subject in bad)
+    assert all(found[subject]["hint"] for subject in bad)
+    assert {s: each["grade"] for s, each in well.items() if s not in bad} == {
+        s: each["grade"] for s, each in found.items() if s not in bad
+    }
+
+
+def test_a_path_that_even_root_cannot_look_at_is_bad_and_all_else_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    flags = ("-handoff", str(tmp_path / "handoff"), "-state-dir", str(tmp_path / "state"))
+
+    found = findings(capsys, *flags, "-out", str(loop))
+
+    bad = {subject for subject, each in found.items() if each["grade"] == "bad"}
+    assert bad == {"out", "devices", "room for out"}
+    assert all(str(loop) in found[subject]["message"] for subject in bad)
+    assert found["daemon"]["message"] == "none runs here"

@@ -8,18 +8,22 @@ import select
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from conductor_loop.adapters.handoff.file_system import magic_of, not_local
 from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import BUILTIN
 from conductor_loop.core.sandbox import SandboxChoice
 
-_OURS = ("processed", "failed", "status", ".conductor")
+T = TypeVar("T")
+OWN_FOLDERS = ("processed", "failed", "status", ".conductor")
+"""What the daemon keeps in the handoff folder."""
 _LEAST_QUEUE = 16_384  # the kernel's default; a burst beyond it only costs a scan
 _LEAST_BYTES, _LEAST_INODES = 64 << 20, 1_000
 _EVENTS = 1 << 16
@@ -46,6 +50,25 @@ class Finding:
     grade: Grade
     message: str
     hint: str = ""
+
+
+def tried(subject: str, check: Callable[[], T]) -> T | Finding:
+    """What a check finds; when the system lets it not look, then that."""
+    try:
+        return check()
+    except OSError as error:
+        where = f"{_place(error)}: " if error.filename is not None else ""
+        return Finding(
+            subject,
+            Grade.BAD,
+            f"{_me()} cannot look: {where}{error.strerror or error}",
+            "run the doctor as the daemon's user; if that is who you are, mend what is named",
+        )
+
+
+def _place(error: OSError) -> str:
+    place = error.filename
+    return shown(os.fsencode(place)) if isinstance(place, str | bytes) else str(place)
 
 
 def check_porch(porch: str) -> Finding:
@@ -80,8 +103,11 @@ def check_sandbox(choice: SandboxChoice) -> Finding:
 
 
 def check_folder(subject: str, path: Path) -> Finding:
-    """Whether a folder is there, or could be made, and this user may work in it."""
-    if path.is_dir():
+    """Whether a folder is there, or could be made, and this user may work in it.
+
+    Raises OSError, as most checks do, when that cannot be told; see `tried`.
+    """
+    if _is_folder(path):
         if os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             return Finding(subject, Grade.OK, str(path))
         return Finding(
@@ -90,9 +116,9 @@ def check_folder(subject: str, path: Path) -> Finding:
             f"{path} may not be read and written by {_me()}",
             "change its owner or mode, or run as its owner",
         )
-    if path.exists() or path.is_symlink():
+    if stands(path) or path.is_symlink():
         return Finding(subject, Grade.BAD, f"{path} is no folder", "move away what stands there")
-    parent = next(p for p in path.absolute().parents if p.exists())
+    parent = next(p for p in path.absolute().parents if stands(p))
     if os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
         return Finding(subject, Grade.OK, f"{path} will be made at start")
     return Finding(
@@ -103,16 +129,12 @@ def check_folder(subject: str, path: Path) -> Finding:
     )
 
 
-def check_own_folders(handoff: Path) -> Iterator[Finding]:
-    """Whether something else stands where the daemon keeps its folders."""
-    for name in _OURS:
-        path = handoff / name
-        if path.is_symlink():
-            yield Finding(
-                name, Grade.BAD, f"{path} is a symlink", "remove it; a folder is made there"
-            )
-        elif path.exists():
-            yield check_folder(name, path)
+def check_own_folder(path: Path) -> Finding | None:
+    """Whether something else stands where the daemon keeps a folder; None if nothing does."""
+    name = path.name
+    if path.is_symlink():
+        return Finding(name, Grade.BAD, f"{path} is a symlink", "remove it; a folder is made there")
+    return check_folder(name, path) if stands(path) else None
 
 
 def check_state_disk(state_dir: Path) -> Finding:
@@ -158,7 +180,7 @@ def check_event_limits() -> Finding:
 
 def check_events(handoff: Path) -> Finding:
     """Put a canary into the folder and see whether the kernel tells; then take it away."""
-    if not handoff.is_dir() or sys.platform != "linux":
+    if not _is_folder(handoff) or sys.platform != "linux":
         return Finding("events", Grade.WARNING, "not tried: no such folder yet, or no inotify")
     try:
         heard = _hears_canary(handoff)
@@ -178,7 +200,7 @@ def check_clock(handoff: Path) -> Finding:
     """Whether this machine's clock is sane, and the file system's agrees with it."""
     if time.time() < _EARLIEST_CLOCK:
         return Finding("clock", Grade.BAD, "it is behind by years", "set it, e.g. with chrony")
-    if not handoff.is_dir() or not os.access(handoff, os.W_OK | os.X_OK, effective_ids=True):
+    if not _is_folder(handoff) or not os.access(handoff, os.W_OK | os.X_OK, effective_ids=True):
         return Finding("clock", Grade.OK, "sane; not compared with the file system's")
     with _canary(handoff) as path:
         skew = os.stat(path).st_ctime - time.time()
@@ -209,7 +231,7 @@ def check_producer(user: str, handoff: Path) -> Finding:
         entry = pwd.getpwnam(user)
     except KeyError:
         return Finding("producer", Grade.BAD, f"no user {user} on this machine")
-    if not handoff.is_dir():
+    if not _is_folder(handoff):
         return Finding(
             "producer", Grade.WARNING, f"{handoff} is not there yet", "it will be made 0755: "
             f"writable by its owner alone, so create it for {user} first"
@@ -270,7 +292,20 @@ def _canary(handoff: Path) -> Iterator[Path]:
 
 def _nearest(path: Path) -> Path:
     """The folder itself, or the deepest one above it that exists."""
-    return next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    return next(p for p in (path.absolute(), *path.absolute().parents) if stands(p))
+
+
+def stands(path: Path) -> bool:
+    """Whether there is something. Raises OSError, unlike some `Path.exists`, if it is not known."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _is_folder(path: Path) -> bool:
+    return stands(path) and path.is_dir()
 
 
 def _me() -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from conductor_loop.adapters import checkup
 from conductor_loop.adapters.checkup import Finding, Grade
@@ -14,6 +15,8 @@ from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.control import Health
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.settings import Settings
+
+Check = Callable[[], Finding | None]
 
 NAME = "doctor"
 HELP = (
@@ -62,27 +65,36 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _findings(producer: str | None, settings: Settings) -> Iterator[Finding]:
-    handoff, out, state_dir = settings.handoff, settings.out, settings.state_dir
-    yield checkup.check_porch(settings.porch)
-    yield checkup.check_sandbox(settings.sandbox_choice())
-    yield checkup.check_folder("handoff", handoff)
-    yield from checkup.check_own_folders(handoff)
-    yield checkup.check_folder("out", out)
-    if state_dir != handoff / ".conductor":
-        yield checkup.check_folder("state dir", state_dir)
-    yield checkup.check_state_disk(state_dir)
-    yield checkup.check_same_device(handoff, out)
-    yield checkup.check_event_limits()
-    yield checkup.check_events(handoff)
-    yield checkup.check_clock(handoff)
-    yield checkup.check_room("room", handoff)
-    yield checkup.check_room("room for out", out)
-    if producer:
-        yield checkup.check_producer(producer, handoff)
-    yield _schema(settings)
-    yield _key(settings)
+    for subject, check in _checks(producer, settings):
+        found = checkup.tried(subject, check)
+        if found is not None:
+            yield found
     yield from _switches(settings)
-    yield _daemon(settings)
+    yield checkup.tried("daemon", lambda: _daemon(settings))
+
+
+def _checks(producer: str | None, settings: Settings) -> Iterator[tuple[str, Check]]:
+    """What is looked at, each by itself: one that fails says nothing of the others."""
+    handoff, out, state_dir = settings.handoff, settings.out, settings.state_dir
+    yield "porch", lambda: checkup.check_porch(settings.porch)
+    yield "sandbox", lambda: checkup.check_sandbox(settings.sandbox_choice())
+    yield "handoff", lambda: checkup.check_folder("handoff", handoff)
+    for name in checkup.OWN_FOLDERS:
+        yield name, partial(checkup.check_own_folder, handoff / name)
+    yield "out", lambda: checkup.check_folder("out", out)
+    if state_dir != handoff / ".conductor":
+        yield "state dir", lambda: checkup.check_folder("state dir", state_dir)
+    yield "state disk", lambda: checkup.check_state_disk(state_dir)
+    yield "devices", lambda: checkup.check_same_device(handoff, out)
+    yield "event limits", checkup.check_event_limits
+    yield "events", lambda: checkup.check_events(handoff)
+    yield "clock", lambda: checkup.check_clock(handoff)
+    yield "room", lambda: checkup.check_room("room", handoff)
+    yield "room for out", lambda: checkup.check_room("room for out", out)
+    if producer:
+        yield "producer", lambda: checkup.check_producer(producer, handoff)
+    yield "schema", lambda: _schema(settings)
+    yield "signing key", lambda: _key(settings)
 
 
 def _schema(settings: Settings) -> Finding:
@@ -94,7 +106,7 @@ def _schema(settings: Settings) -> Finding:
 
 
 def _key(settings: Settings) -> Finding:
-    if settings.key_file is None and not (settings.state_dir / "keys").exists():
+    if settings.key_file is None and not checkup.stands(settings.state_dir / "keys"):
         return Finding("signing key", Grade.OK, "one will be made at start")
     from conductor_loop.adapters.keys.store import key_in_use
 
