@@ -12,12 +12,13 @@ from pathlib import Path
 
 from bench.http_rows import HTTP_ROWS
 from bench.machine import CannotMeasure, facts
+from bench.recovery_rows import RECOVERY_ROWS
 from bench.rows import ROWS as FIRST_ROWS
 from bench.rows import SLOW, Measured, Row, Setting
 from bench.trust_rows import TRUST_ROWS
 
 RESULTS = Path("bench/results")
-ROWS = (*FIRST_ROWS, *HTTP_ROWS, *TRUST_ROWS)
+ROWS = (*FIRST_ROWS, *HTTP_ROWS, *TRUST_ROWS, *RECOVERY_ROWS)
 
 
 def main() -> int:
