@@ -6,76 +6,16 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from conductor_loop.core.distribution import key_of, ordinal_of
-from tests.system.daemon import COMMAND, Daemon, Site, intent, wait_until
+from conductor_loop.core.distribution import ordinal_of
+from tests.system.daemon import Site, intent, wait_until
+from tests.system.divided import Divided, place_of
 
 TARGETS = ["amf", "ausf", "nrf", "nssf", "pcf", "smf", "upf"]
-QUICK = ("-debounce", "10ms", "-period", "100ms", "-log-format", "json")
-
-
-class Divided(Site):
-    """An inbox, in place of the handoff, and the sites of the daemons behind it."""
-
-    def __init__(self, top: Path, count: int = 3) -> None:
-        super().__init__(top)
-        # Nothing but itself: the distributor is confined to what inbox and handoffs stand in.
-        self.handoff = top / "front" / "inbox"
-        self.state = self.handoff / ".conductor"
-        self.handoff.mkdir(parents=True)
-        self.sites = [Site(top / f"site-{n}") for n in range(count)]
-        for site in self.sites:
-            site.handoff.mkdir(parents=True)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The command line, but for the flags of a test."""
-        to = ",".join(str(site.handoff) for site in self.sites)
-        return ("distribute", "-handoff", str(self.handoff), "-to", to, *QUICK)
-
-    def distributed(self, *flags: str) -> subprocess.CompletedProcess[str]:
-        """Divide what is there."""
-        return self.command(*self.words, "-once", *flags)
-
-    @contextlib.contextmanager
-    def distributor(self, *flags: str) -> Iterator[Daemon]:
-        """Run a distributor meanwhile; one that is alive at the end must end in order."""
-        log_file = self.top / f"distributor-{len(list(self.top.glob('distributor-*')))}.log"
-        with log_file.open("wb") as log:
-            process = subprocess.Popen(
-                [*COMMAND, *self.words, *flags], stderr=log, stdout=log, env=self.environment
-            )
-        daemon = Daemon(process, log_file)
-        try:
-            wait_until(lambda: daemon.has_said("dividing") or not daemon.is_alive, "it divides")
-            yield daemon
-            assert not daemon.is_alive or daemon.stop() == 0, log_file.read_text()
-        finally:
-            daemon.kill()
-
-    def names_at(self, ordinal: int) -> list[str]:
-        """Files that wait for a daemon."""
-        return sorted(path.name for path in self.sites[ordinal].handoff.glob("intent-*"))
-
-    def claims(self) -> list[str]:
-        """Files on their way."""
-        return sorted(path.name for path in self.state.glob("claimed/*/*"))
-
-
-@pytest.fixture
-def divided(tmp_path: Path) -> Divided:
-    return Divided(tmp_path)
-
-
-def place_of(target: str, count: int = 3) -> int:
-    return ordinal_of(key_of("oran-sim", target), count)
 
 
 def test_each_file_goes_to_the_handoff_of_its_target(divided: Divided) -> None:
@@ -264,16 +204,6 @@ def test_what_cannot_be_copied_to_another_file_system_is_set_aside_in_the_inbox(
     (kept,) = divided.state.glob("quarantine/*/intent-link.json")
     assert kept.is_symlink()
     assert divided.distributed().stdout == "0 moved, 0 set aside, 0 kept\n"
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A folder on another file system."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        Path(folder).chmod(0o755)
-        if Path(folder).stat().st_dev == tmp_path.stat().st_dev:
-            pytest.skip("there is one file system")
-        yield Path(folder)
 
 
 def test_a_second_distributor_and_a_daemon_are_refused(divided: Divided) -> None:

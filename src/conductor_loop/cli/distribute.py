@@ -20,6 +20,9 @@ HELP = (
     "with a daemon of its own: all intents of a target into the same one, in order, never over\n"
     "another file. The daemon there gives the verdict. Other handoffs than last time are taken\n"
     "once the old ones are drained. docs/kubernetes.md has the layout.\n\n"
+    "Several inboxes may stand before the same handoffs if all name the same -to, each with one\n"
+    "distributor. To another file system files are copied; each inbox finishes only its own\n"
+    "copies (.arriving-INBOX-ID in a handoff), after a kill too.\n\n"
     "Exit status: 0 stopped, or with -once all moved; 1 not possible, or with -once some could\n"
     "not be moved and are kept; 2 usage."
 )

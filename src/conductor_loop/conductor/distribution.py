@@ -37,8 +37,13 @@ class Distribution:
         """Files taken and not passed on; they are kept for the next start."""
         return len(self._lines)
 
-    async def run(self) -> None:
-        """Pass on; what an earlier distributor took and left comes first. Raises DurabilityLost."""
+    async def run(self, begun: Sequence[Parcel]) -> None:
+        """Pass on, first what an earlier distributor began, then what it took and left.
+
+        Raises DurabilityLost.
+        """
+        for parcel in begun:
+            self._lines.add(parcel)
         self._add(await self._source.leftovers(frozenset()))
         async with asyncio.TaskGroup() as loops:
             loops.create_task(self._take(), name="take")

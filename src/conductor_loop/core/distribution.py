@@ -34,7 +34,7 @@ class Passing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A file on its way: it stands in `claimed/ID/NAME`."""
+    """A file on its way: in `claimed/ID/NAME`, or in a copy that has not got its name yet."""
 
     intent_id: str
     name: bytes
@@ -43,13 +43,18 @@ class Parcel:
 
 
 def parcel_of(arrival: Arrival) -> Parcel:
-    """Address a file: by its target, or by its name when that cannot be read."""
+    """Address a claimed file: by its name when it was not read."""
     name = arrival.receipt.name
     if isinstance(arrival.content, Content):
-        namespace, target, _ = legible_target(parse_strict(arrival.content.body))
-        if namespace and target:
-            return Parcel(arrival.intent_id, name, key_of(namespace, target))
+        return addressed(arrival.intent_id, name, arrival.content.body)
     return Parcel(arrival.intent_id, name, name)
+
+
+def addressed(intent_id: str, name: bytes, body: bytes) -> Parcel:
+    """Address a file by its target, or by its name when that cannot be read from its bytes."""
+    namespace, target, _ = legible_target(parse_strict(body))
+    key = key_of(namespace, target) if namespace and target else name
+    return Parcel(intent_id, name, key)
 
 
 def key_of(namespace: str, target: str) -> bytes:

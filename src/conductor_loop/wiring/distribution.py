@@ -7,13 +7,15 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.claims import Claims
+from conductor_loop.adapters.handoff.copies import Copies
 from conductor_loop.adapters.handoff.events import open_hints
 from conductor_loop.adapters.handoff.handover import open_handoff
+from conductor_loop.adapters.handoff.inbox_records import identity_of
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.handoff.ordinals import settle_division
 from conductor_loop.adapters.handoff.passing_on import Handoffs
@@ -49,23 +51,25 @@ async def _distribute(
     with contextlib.ExitStack() as open_things:
         layout = open_things.enter_context(layout_of(settings, has_journal=False))
         lock = open_things.enter_context(hold_lock(layout, clock.now()))
+        inbox = identity_of(layout, clock.now())
+        copies = Copies(inbox, layout.claimed, settings.max_file_size)
         # Before it is confined: handoffs of before need not be among those of now.
-        settle_division(layout, folders)
+        begun = settle_division(layout, folders, copies)
         confine_distributor(settings, [Path(one) for one in folders], must=must_be_confined)
         hints = open_things.enter_context(contextlib.closing(open_hints()))
         spares = SpareFolders(layout.claimed)
         open_things.callback(spares.remove_all)
         source = FolderSource(layout, lock, hints, clock, folder_settings(settings), spares)
         claims = Claims(layout, clock, settings.max_file_size, spares)
-        handoffs = Handoffs(layout, claims, clock, spares, folders)
+        handoffs = Handoffs(layout, claims, copies, clock, spares, folders)
         distribution = Distribution(source, handoffs, clock, len(folders))
         _log.info("dividing %s among %d handoffs", layout.path, len(folders))
-        await _until_stopped(distribution)
+        await _until_stopped(distribution.run(begun))
     return distribution
 
 
-async def _until_stopped(distribution: Distribution) -> None:
-    running = asyncio.ensure_future(distribution.run())
+async def _until_stopped(run: Coroutine[None, None, None]) -> None:
+    running = asyncio.ensure_future(run)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop, running, number)
     with contextlib.suppress(asyncio.CancelledError):

@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 
 from conductor_loop import disk
+from conductor_loop.adapters.handoff.copies import Copies
+from conductor_loop.adapters.handoff.inbox_records import read_record, write_record
 from conductor_loop.adapters.handoff.layout import Layout
-from conductor_loop.adapters.handoff.passing_on import finish_copies
+from conductor_loop.core.distribution import Parcel
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import is_intent_name
 
 RECORD = b"distribution.json"
-_NEXT = b".distribution.json.new"
-_LONGEST = 1 << 20
 
 
 class Division(msgspec.Struct, frozen=True):
@@ -30,20 +30,20 @@ def is_divided(state_dir: Path) -> bool:
     return os.path.exists(state_dir / os.fsdecode(RECORD))
 
 
-def settle_division(layout: Layout, handoffs: Sequence[str]) -> None:
+def settle_division(layout: Layout, handoffs: Sequence[str], copies: Copies) -> list[Parcel]:
     """Put the handoffs on record; others than last time only once those are drained.
 
-    What a dead distributor was about to do is brought to its end first. Raises CannotStart.
+    What a dead distributor was about to do is brought to its end first; returned is what has to
+    wait for that, oldest first. Raises CannotStart and DurabilityLost.
     """
     known, wanted = _recorded(layout), Division(tuple(handoffs))
     before = known.handoffs if known is not None else ()
-    for path in dict.fromkeys((*before, *handoffs)):
-        _finish(layout, path)
-    if known == wanted:
-        return
-    for path in before:
-        _require_drained(path)
-    _record(layout.state, wanted)
+    waiting = {path: _finished(copies, path) for path in dict.fromkeys((*before, *handoffs))}
+    if known != wanted:
+        for path in before:
+            _require_drained(path, waiting[path])
+        write_record(layout, RECORD, msgspec.json.encode(wanted))
+    return [parcel for path in handoffs for parcel in waiting[path]]
 
 
 def unfinished_in(handoff: int) -> int:
@@ -52,7 +52,11 @@ def unfinished_in(handoff: int) -> int:
     A daemon keeps a claim until its file is filed. Intents without a file, which are those that
     somebody retried by hand, are not seen. Raises OSError.
     """
-    waiting = sum(is_intent_name(os.fsencode(name)) for name in os.listdir(handoff))
+    with os.scandir(handoff) as entries:  # a folder is left alone by every daemon
+        waiting = sum(
+            is_intent_name(os.fsencode(entry.name)) and not entry.is_dir(follow_symlinks=False)
+            for entry in entries
+        )
     try:
         claimed = disk.open_folder(b".conductor/claimed", inside=handoff)
     except FileNotFoundError:  # no daemon has been there
@@ -74,18 +78,20 @@ def _listed(folder: int, name: str) -> list[str]:
         os.close(inner)
 
 
-def _finish(layout: Layout, path: str) -> None:
+def _finished(copies: Copies, path: str) -> list[Parcel]:
     handle = _opened(path)
     try:
-        finish_copies(layout, handle, path)
+        return copies.finish(handle, path)
+    except OSError as error:
+        raise _unknown(path, error) from error
     finally:
         os.close(handle)
 
 
-def _require_drained(path: str) -> None:
+def _require_drained(path: str, arriving: Sequence[Parcel]) -> None:
     handle = _opened(path)
     try:
-        left = unfinished_in(handle)
+        left = unfinished_in(handle) + len(arriving)
     except OSError as error:
         raise _unknown(path, error) from error
     finally:
@@ -115,28 +121,14 @@ def _unknown(path: str, error: OSError) -> CannotStart:
 
 
 def _recorded(layout: Layout) -> Division | None:
-    path = Path(layout.state_path) / os.fsdecode(RECORD)
-    try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_LONGEST), type=Division)
-    except FileNotFoundError:
+    data = read_record(layout, RECORD)
+    if data is None:
         return None
+    try:
+        return msgspec.json.decode(data, type=Division)
     except msgspec.DecodeError as error:
         raise CannotStart(
-            f"{path} cannot be read: {error}",
+            f"{layout.state_path}/{os.fsdecode(RECORD)} cannot be read: {error}",
             hint="remove it if you know that nothing is left in the handoffs of before",
             code="not_drained",
         ) from error
-
-
-def _record(state: int, division: Division) -> None:
-    handle = os.open(
-        _NEXT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=state
-    )
-    try:
-        os.write(handle, msgspec.json.encode(division))
-        disk.sync(handle)
-    finally:
-        os.close(handle)
-    os.rename(_NEXT, RECORD, src_dir_fd=state, dst_dir_fd=state)
-    disk.sync(state)

@@ -1,0 +1,156 @@
+"""`distribute` between two file systems: each copy is finished by its own inbox, and once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.daemon import Daemon, intent, wait_until
+from tests.system.divided import Divided, place_of
+
+CLAIM = "01KAAAAAAAAAAAAAAAAAAAAAAA"
+"""As a predecessor left it, so that its folders are known before they are used."""
+MINE = intent("amf", 3)
+# Where strace(1) stops a distributor: in which folder, and after which call.
+COPY_IS_EMPTY = ("{copy}", "openat")
+COPY_IS_WHOLE = ("{copy}/intent-a.json", "fchmod")
+CLAIM_IS_GONE = ("{claim}", "unlinkat")
+
+
+@pytest.fixture
+def far(divided: Divided, elsewhere: Path) -> Divided:
+    """An inbox with a claim in it, before handoffs on another file system."""
+    for ordinal, site in enumerate(divided.sites):
+        site.handoff = elsewhere / str(ordinal)
+        site.handoff.mkdir()
+    assert divided.distributed().returncode == 0
+    claim = divided.state / "claimed" / CLAIM
+    claim.mkdir()
+    (claim / "intent-a.json").write_bytes(MINE)
+    return divided
+
+
+def place(far: Divided) -> Path:
+    """Where the claim will come."""
+    return far.sites[place_of("amf")].handoff / "intent-a.json"
+
+
+def another(far: Divided) -> Divided:
+    """Another inbox before the same handoffs."""
+    other = Divided(far.top / "another")
+    other.sites = far.sites
+    return other
+
+
+def left_behind(far: Divided) -> list[Path]:
+    """Copies that wait for their name."""
+    return [path for site in far.sites for path in site.handoff.glob(".arriving-*")]
+
+
+@contextlib.contextmanager
+def stopped(far: Divided, where: tuple[str, str]) -> Iterator[Daemon]:
+    """Run a distributor that is stopped in the middle of its copy."""
+    inbox = (far.state / "inbox-id").read_text()
+    folders = {
+        "claim": far.state / "claimed" / CLAIM,
+        "copy": place(far).parent / f".arriving-{inbox}-{CLAIM}",
+    }
+    folder, call = where
+    log = far.top / "strace"
+    path = folder.format_map(folders)
+    stop = ("-e", f"trace={call}", "-e", f"inject={call}:signal=SIGSTOP:when=1", "-P", path)
+    far.before = ["strace", "-D", "-f", "-qq", "-o", str(log), *stop]
+    with far.distributor() as distributor:
+        far.before = []
+        wait_until(lambda: "stopped by SIGSTOP" in log.read_text(), "it stops")
+        yield distributor
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.parametrize("where", [COPY_IS_EMPTY, COPY_IS_WHOLE, CLAIM_IS_GONE])
+def test_another_inbox_leaves_a_copy_to_the_distributor_that_makes_it(
+    far: Divided, where: tuple[str, str]
+) -> None:
+    other = another(far)
+    with stopped(far, where) as first:
+        other.hand_over("intent-b.json", intent("amf", 5))
+        done = other.distributed()
+        assert (done.returncode, done.stdout) == (0, "1 moved, 0 set aside, 0 kept\n")
+        assert (place(far).parent / "intent-b.json").read_bytes() == intent("amf", 5)
+        assert not place(far).exists()
+        first.send(signal.SIGCONT)
+        wait_until(place(far).exists, "it goes on")
+        wait_until(lambda: first.has_said("intent-a.json goes to"), "it knows")
+    assert place(far).read_bytes() == MINE
+    assert (left_behind(far), far.claims()) == ([], [])
+    assert far.distributed().stdout == "0 moved, 0 set aside, 0 kept\n"
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.parametrize("where", [COPY_IS_EMPTY, COPY_IS_WHOLE, CLAIM_IS_GONE])
+def test_another_inbox_leaves_what_a_killed_distributor_copied_to_its_successor(
+    far: Divided, where: tuple[str, str]
+) -> None:
+    with stopped(far, where) as first:
+        first.kill()
+    done = another(far).distributed()
+    assert (done.returncode, "1 copies in" in done.stderr) == (0, True)
+    assert not place(far).exists()
+    assert far.distributed().returncode == 0
+    assert place(far).read_bytes() == MINE
+    assert (left_behind(far), far.claims()) == ([], [])
+
+
+@pytest.mark.needs("strace")
+def test_a_copy_whose_name_was_taken_meanwhile_gets_it_later(far: Divided) -> None:
+    with stopped(far, CLAIM_IS_GONE) as distributor:
+        assert far.claims() == []
+        place(far).mkdir()
+        distributor.send(signal.SIGCONT)
+        wait_until(lambda: distributor.has_said("intent-a.json waits"), "it notices")
+        far.hand_over("intent-c.json", intent("smf"))
+        wait_until(lambda: "intent-c.json" in far.names_at(place_of("smf")), "others go on")
+        place(far).rmdir()
+        wait_until(place(far).is_file, "it is free")
+        wait_until(lambda: distributor.has_said("intent-a.json goes to"), "it knows")
+    assert place(far).read_bytes() == MINE
+    assert (left_behind(far), far.claims()) == ([], [])
+
+
+@pytest.mark.needs("strace")
+def test_a_start_with_a_copy_whose_name_is_taken_keeps_its_target_back_alone(far: Divided) -> None:
+    with stopped(far, CLAIM_IS_GONE) as first:
+        first.kill()
+    place(far).write_bytes(b"theirs")
+    later = far.state / "claimed" / CLAIM.replace("A", "B") / "intent-b.json"
+    later.parent.mkdir()
+    later.write_bytes(intent("amf", 4))
+    far.hand_over("intent-c.json", intent("smf"))
+    done = far.distributed()
+    assert (done.returncode, done.stdout) == (1, "1 moved, 0 set aside, 2 kept\n")
+    assert far.names_at(place_of("smf"))[-1] == "intent-c.json"
+    with far.distributor() as second:
+        wait_until(lambda: second.has_said("intent-a.json waits"), "it waits")
+        assert place(far).read_bytes() == b"theirs"
+        place(far).unlink()
+        wait_until(lambda: second.has_said("intent-b.json goes to"), "both follow")
+        assert [second.has_said(f"intent-{letter}.json goes to") for letter in "ab"] == [True] * 2
+    assert place(far).read_bytes() == MINE
+    assert (left_behind(far), far.claims()) == ([], [])
+
+
+@pytest.mark.needs("strace")
+def test_a_handoff_that_a_copy_waits_in_is_not_drained(far: Divided) -> None:
+    with stopped(far, CLAIM_IS_GONE) as first:
+        first.kill()
+    place(far).mkdir()  # a folder: no daemon will take it
+    gone = far.sites.pop(place_of("amf"))
+    done = far.distributed()
+    assert (done.returncode, "1 intents of" in done.stderr) == (1, True)
+    (gone.handoff / "intent-a.json").rmdir()
+    assert "1 intents of" in far.distributed().stderr
+    assert (gone.handoff / "intent-a.json").read_bytes() == MINE
