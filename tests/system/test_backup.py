@@ -324,6 +324,107 @@ def run_lines(site: Site, lines: list[str]) -> None:
         assert done.returncode == 0, (line, done.stderr)
 
 
+@pytest.fixture
+def audited(keyed: Site) -> Site:
+    """A site whose audit log goes on in a new file every few records."""
+    keyed.flags = (*keyed.flags, "-audit-file-size=4KiB")
+    return keyed
+
+
+def verified(site: Site) -> dict[str, Any]:
+    done = site.command("audit", "verify", "--complete", "--json")
+    report = dict(json.loads(done.stdout))
+    assert (done.returncode, report["faults"]) == (0, []), report["faults"]
+    return report
+
+
+def test_a_lost_state_dir_comes_back_with_its_audit_log_and_tells_the_gap(audited: Site) -> None:
+    finish(audited, "a")
+    finish(audited, "b")
+    made = back_up(audited, "one.age", "--with-keys")
+    told_before = verified(audited)["last_seq"]
+    finish(audited, "c", "d")
+    shutil.rmtree(audited.state)
+
+    done = told(restore(audited, "one.age"))
+
+    assert done["audit_files"] == made["audit_files"] > 1
+    # Before a daemon has told of the gap, it is known from the journal.
+    assert verified(audited)["last_seq"] == told_before
+    finish(audited, "e")
+    report = verified(audited)
+    assert any("restored" in note for note in report["notes"])
+    assert any("were lost with a state dir" in note for note in report["notes"])
+    assert (report["first_seq"], len(done["adopted"])) == (1, 2)
+    assert sorted(audited.ledger()) == [f"intent-{name}.json" for name in "abcde"]
+
+
+def test_a_verdict_behind_the_gap_still_betrays_a_cut_tail(audited: Site) -> None:
+    finish(audited, "a")
+    back_up(audited, "one.age", "--with-keys")
+    finish(audited, "b")
+    shutil.rmtree(audited.state)
+    told(restore(audited, "one.age"))
+    finish(audited, *"cdefgh")
+    verified(audited)
+
+    files = sorted((audited.state / "audit").glob("*.jsonl"))
+    (gap,) = (n for n, path in enumerate(files) if b'"action":"log.gap"' in path.read_bytes())
+    for path in files[gap + 1 :]:
+        path.unlink()
+    cut = json.loads(audited.command("audit", "verify", "--json").stdout)
+
+    assert "tail_cut" in {fault["code"] for fault in cut["faults"]}
+    assert any(fault["file"].endswith(".status") for fault in cut["faults"])
+
+
+def test_an_audit_log_that_is_there_stays(audited: Site) -> None:
+    finish(audited, "a")
+    back_up(audited, "one.age")
+    finish(audited, "b")
+    files = {p.name: p.read_bytes() for p in (audited.state / "audit").glob("*.jsonl")}
+
+    assert told(restore(audited, "one.age", "--force"))["audit_files"] == 0
+
+    assert {p.name: p.read_bytes() for p in (audited.state / "audit").glob("*.jsonl")} == files
+    finish(audited, "c")
+    verified(audited)
+
+
+def test_a_scheduled_backup_has_the_audit_log_without_a_hole(audited: Site) -> None:
+    schedule = ("-backup-interval=20ms", "-backup-dir=backups", "-backup-keep=1000")
+    with audited.daemon(*schedule, "-backup-recipients=recipients.txt"):
+        for number in range(40):
+            audited.hand_over(f"intent-{number}.json", intent(f"t{number}"))
+        wait_until(lambda: audited.counts()[State.PUBLISHED] == 40, "all are published")
+    backups = sorted((audited.top / "backups").iterdir())
+
+    for file in backups[:: max(1, len(backups) // 5)]:
+        held = contents(audited, str(file))
+        assert b'"signature":"' in last_line(held)
+        assert int(last_line(held).split(b'"seq":')[1].split(b",")[0]) == audit_lines(held)
+
+
+def test_what_no_signature_covers_yet_is_not_in_a_backup(audited: Site) -> None:
+    finish(audited, "a")
+    *_, newest = sorted((audited.state / "audit").glob("*.jsonl"))
+    whole = newest.read_bytes()
+    # A write under way may show whole lines of a batch before the one that is signed.
+    newest.write_bytes(whole + 20_000 * b'{"action":"intent.started","seq":999}\n' + b'{"act')
+    back_up(audited, "one.age")
+
+    assert contents(audited, "one.age")[f"audit/{newest.name}"] == whole
+
+
+def last_line(held: dict[str, bytes]) -> bytes:
+    *_, last = sorted(name for name in held if name.startswith("audit/"))
+    return held[last].rstrip(b"\n").rsplit(b"\n", 1)[-1]
+
+
+def audit_lines(held: dict[str, bytes]) -> int:
+    return sum(data.count(b"\n") for name, data in held.items() if name.startswith("audit/"))
+
+
 def test_a_new_machine_has_every_result_by_a_backup_and_the_saved_verdicts(
     keyed: Site, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""`conductor-loop backup`: a copy of the journal that only its recipients can read."""
+"""`conductor-loop backup`: a copy of journal and audit log that only its recipients can read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from conductor_loop.settings import Settings
 
 NAME = "backup"
 HELP = (
-    "Copy the journal as it is at this moment, encrypt the copy to recipients (age), restore that\n"
-    "into a scratch folder to prove it, and only then give it its name. A running daemon goes on\n"
-    "undisturbed. Private keys are left out unless --with-keys is given: without them a backup of\n"
-    "a sealed journal opens only where its key-encryption key is."
+    "Copy the journal as it is at this moment, encrypt the copy and the audit log to recipients\n"
+    "(age), decrypt that again to prove it, and only then give it its name. A running daemon goes\n"
+    "on undisturbed. Private keys are left out unless --with-keys is given: without them a backup\n"
+    "of a sealed journal opens only where its key-encryption key is."
 )
 EXAMPLES = """\
 conductor-loop backup journal.age --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
@@ -52,7 +52,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print_json({"file": str(made.path), "bytes": made.size, **_told(made.manifest)})
         return 0
     print_line(f"{made.path}: {made.size} bytes, {made.manifest.intents} intents")
-    print_line("restored into a scratch folder and found whole")
+    if made.manifest.audit_files:
+        files, size = made.manifest.audit_files, made.manifest.audit_bytes
+        print_line(f"with the audit log: {files} files, {size} bytes")
+    print_line("decrypted again and found whole")
     if made.manifest.is_sealed and not made.manifest.has_keys:
         print_line("without private keys: keep the key-encryption key elsewhere, or --with-keys")
     return 0

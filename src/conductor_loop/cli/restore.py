@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 NAME = "restore"
 HELP = (
-    "Put a backup in the place of the journal. What ended after it was made is taken from the\n"
-    "verdicts and not run again; the target of an intent of which nobody knows whether it ran is\n"
-    "paused until you say `conductor-loop resume -target TARGET` (or cancel the intent first).\n"
-    "Refused while a daemon runs; a journal that is there is moved aside, with --force only."
+    "Put a backup in the place of the journal, and its audit log where there is none. What ended\n"
+    "after it was made is taken from the verdicts and not run again; the target of an intent of\n"
+    "which nobody knows whether it ran is paused until you say\n"
+    "`conductor-loop resume -target TARGET` (or cancel the intent first). Refused while a daemon\n"
+    "runs; a journal that is there is moved aside, with --force only."
 )
 EXAMPLES = """\
 conductor-loop restore journal.age -i key.txt --dry-run
@@ -59,6 +60,8 @@ def tell(done: Rescued, *, is_json: bool) -> None:
     verb = "were" if done.is_done else "would be"
     if done.made_at is not None:
         print_line(f"backup of {done.made_at:%Y-%m-%d %H:%M:%S} UTC: {done.intents} intents")
+    if done.audit_files:
+        print_line(f"the audit log {verb} put back: {done.audit_files} files")
     print_line(f"{len(done.plan.settled)} open intents {verb} ended as their verdicts tell")
     print_line(f"{len(done.plan.adopted)} intents {verb} taken over from verdicts alone")
     print_line(f"{len(done.plan.held)} may have run, nobody knows: {verb} held, not run")
@@ -82,5 +85,6 @@ def _document(done: Rescued) -> dict[str, object]:
         "held": list(done.plan.held),
         "not_believed": list(done.unproved),
         "moved_aside": list(done.aside),
+        "audit_files": done.audit_files,
         "dry_run": not done.is_done,
     }

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 RESTORED = "journal_restored"
 """The code of a journal that was put back from a backup, or made anew from verdicts."""
+LOST_TO = "newest_record_named"
+"""Its detail: the newest record of the audit log that a verdict names which was believed."""
 AUDIT = "audit"
 """The subject of `switched_off` when it is the audit log."""
 

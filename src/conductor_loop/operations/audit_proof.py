@@ -21,7 +21,7 @@ from conductor_loop.core.audit.ledger import INNOCENT
 from conductor_loop.core.audit.verification import Finding, Verified, verify
 from conductor_loop.core.faults import CannotStart, UsageError
 from conductor_loop.core.jws import Verifier
-from conductor_loop.projections.audit.gaps import gap_reason, open_after
+from conductor_loop.projections.audit.gaps import open_after, why_untold
 from conductor_loop.projections.audit.reading import lines_of
 
 
@@ -49,12 +49,18 @@ def prove_log(
     if verified.is_broken_off:
         return verified
     verdicts = named_records(os.fsencode(handoff))
-    verified.faults += verdict_faults(verified, verdicts)
     if journal is None:
         verified.notes.append("there is no journal beside the log, so its end is not proved by one")
     else:
         _judge_by_journal(verified, journal, position)
+    verified.faults += verdict_faults(verified, verdicts)
     _judge_gaps(verified)
+    verified.notes += [
+        f"records {lost.start} to {lost[-1]} were lost with a state dir before that: verdicts name"
+        " some of them, and other records have these numbers now"
+        for lost in verified.lost
+        if lost
+    ]
     if is_complete:
         verified.faults += _incomplete(verified, verdicts, journal, position)
     return verified
@@ -65,9 +71,10 @@ def _judge_by_journal(verified: Verified, journal: JournalReader, position: int)
     told = verified.signed_journal_seq
     if told >= position:
         return
-    reason = gap_reason(told, position, journal)
-    if reason in INNOCENT:
-        verified.notes.append(f"entries after {told} of the journal are not told: {reason}")
+    why = why_untold(told, position, journal)
+    if why.reason in INNOCENT:
+        verified.notes.append(f"entries after {told} of the journal are not told: {why.reason}")
+        verified.lost.append(range(verified.signed_seq + 1, why.lost_to + 1))
         return
     verified.faults.append(
         Finding(

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,8 +16,10 @@ from pathlib import Path
 
 import msgspec
 
+from conductor_loop import disk
 from conductor_loop.adapters.backup.making import FORMAT, MANIFEST, Manifest
-from conductor_loop.adapters.backup.parcel import Identity, decrypt, unpack
+from conductor_loop.adapters.backup.parcel import Identity, unseal
+from conductor_loop.adapters.backup.trail import log_files
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.lock import hold_lock
@@ -27,7 +29,8 @@ from conductor_loop.adapters.journal.kek_file import own_kek_file
 from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.public import keys_of, read_chain
-from conductor_loop.adapters.verdict_files import status_files
+from conductor_loop.adapters.verdict_files import named_records, status_files
+from conductor_loop.core.audit.naming import FOLDER as AUDIT_FOLDER
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import CannotStart, Fault
 from conductor_loop.core.identity import is_ulid
@@ -36,7 +39,7 @@ from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.proof import prove
 from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile, told_by
 from conductor_loop.core.records import Record
-from conductor_loop.core.security_events import RESTORED, severity_of
+from conductor_loop.core.security_events import LOST_TO, RESTORED, severity_of
 from conductor_loop.core.wording import timestamp
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import step_down
@@ -64,6 +67,8 @@ class Rescued:
     aside: tuple[str, ...]
     """Where the files lie that were in the way."""
     is_done: bool
+    audit_files: int = 0
+    """Of the audit log, put back; 0 where there was one, which stays, or none in the backup."""
 
 
 def restore(
@@ -76,13 +81,19 @@ def restore(
         kek = _kek(settings, state, scratch)
         check_journal(scratch, kek)
         _refuse_full(state, force=force)
+        files = 0 if log_files(state) else len(log_files(scratch))
         if dry_run:
-            shutil.copytree(scratch, scratch / "trial", ignore=shutil.ignore_patterns("trial"))
-            return _reconciled(settings, held, scratch / "trial", manifest, (), kek)
+            not_needed = shutil.ignore_patterns("trial", AUDIT_FOLDER)
+            shutil.copytree(scratch, scratch / "trial", ignore=not_needed)
+            done = _reconciled(settings, held, scratch / "trial", manifest, (), kek)
+            return replace(done, audit_files=files)
+        if files:
+            _put_audit(scratch, state)
         aside = _move_aside(state, held.clock.now())
         _put_keys(scratch, state, settings.kek_file)
         os.replace(scratch / FILE_NAME, state / FILE_NAME)
-        return _reconciled(settings, held, state, manifest, aside, settings.kek_file)
+        done = _reconciled(settings, held, state, manifest, aside, settings.kek_file)
+        return replace(done, audit_files=files)
 
 
 def rebuild(settings: Settings, *, dry_run: bool) -> Rescued:
@@ -139,9 +150,7 @@ def _scratch(layout: Layout) -> Iterator[Path]:
 
 
 def _opened(file: Path, identities: Sequence[Identity], scratch: Path) -> Manifest:
-    decrypt(file, scratch / "plain.tar", identities)
-    unpack(scratch / "plain.tar", scratch)
-    (scratch / "plain.tar").unlink()
+    unseal(file, scratch, identities)
     try:
         manifest = msgspec.json.decode((scratch / MANIFEST).read_bytes(), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
@@ -182,11 +191,24 @@ def _move_aside(state: Path, now: datetime) -> tuple[str, ...]:
     return tuple(moved)
 
 
+def _put_audit(scratch: Path, state: Path) -> None:
+    """All files or none: half a log would be one that somebody cut."""
+    for path in (*log_files(scratch), scratch / AUDIT_FOLDER):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            disk.sync(handle)
+        finally:
+            os.close(handle)
+    if (state / AUDIT_FOLDER).is_dir():  # without a file of the log, so a note at most
+        shutil.rmtree(state / AUDIT_FOLDER)
+    os.rename(scratch / AUDIT_FOLDER, state / AUDIT_FOLDER)
+
+
 def _put_keys(scratch: Path, state: Path, kek_file: Path | None) -> None:
     """Keys that are there stay: only what is missing is taken from the backup."""
     keys = own_kek_file(state).parent
     keys.mkdir(mode=0o700, exist_ok=True)
-    for path in sorted((scratch / "keys").iterdir()):
+    for path in sorted((scratch / "keys").glob("*")):
         is_kek = path.name == own_kek_file(state).name
         if not (keys / path.name).exists() and not (is_kek and kek_file is not None):
             shutil.copyfile(path, keys / path.name)
@@ -243,7 +265,8 @@ async def _reconcile(
     # Numbers that were given out once stand in the audit log: they are not given to others.
     await journal.skip_to(_newest_audited(Path(held.layout.state_path)))
     # The audit log takes this for the reason of what it will never be told.
-    await journal.record([Record(None, _restored(by, manifest, held.by))])
+    lost_to = _newest_named(held.layout, verdicts)
+    await journal.record([Record(None, _restored(by, manifest, held.by, lost_to))])
     for first in range(0, len(plan.records), _AT_ONCE):
         await journal.record(plan.records[first : first + _AT_ONCE])
     filed = [(each, _place(held.layout, verdicts[each])) for each in (*plan.settled, *plan.adopted)]
@@ -251,8 +274,8 @@ async def _reconcile(
     return plan
 
 
-def _restored(how: str, manifest: Manifest | None, by: str) -> Noticed:
-    details = {"how": how}
+def _restored(how: str, manifest: Manifest | None, by: str, lost_to: int) -> Noticed:
+    details = {"how": how, LOST_TO: str(lost_to)}
     if manifest is not None:
         details |= {"last_seq": str(manifest.last_seq), "made_at": timestamp(manifest.made_at)}
     return Noticed(RESTORED, severity_of(RESTORED), "journal", details, by)
@@ -260,10 +283,16 @@ def _restored(how: str, manifest: Manifest | None, by: str) -> Noticed:
 
 def _newest_audited(state: Path) -> int:
     """The highest number of a journal's entry that the audit log tells of; 0 without one."""
-    files = sorted((state / "audit").glob("audit-*.jsonl"))[-2:]
+    files = log_files(state)[-2:]
     return max(
         (int(found) for path in files for found in _AUDITED.findall(path.read_bytes())), default=0
     )
+
+
+def _newest_named(layout: Layout, believed: Container[str]) -> int:
+    """The newest record of the audit log that a believed verdict names; 0 without one."""
+    named = named_records(os.fsencode(layout.path))
+    return max((seq or 0 for each, (_, seq) in named.items() if each in believed), default=0)
 
 
 def _place(layout: Layout, told: Told) -> str:

@@ -77,6 +77,6 @@ class _Schedule:
         made = make_backup(
             self._state, self._kek_file, file, self._recipients, now, with_keys=False
         )
-        _log.info("backup %s: %d bytes, restored and found whole", made.path, made.size)
+        _log.info("backup %s: %d bytes, decrypted again and found whole", made.path, made.size)
         for old in kept(self._folder)[: -self._keep]:
             old.unlink()

@@ -1,1 +1,1 @@
-"""Backups: the journal, and on demand its keys, encrypted to recipients with age."""
+"""Backups: the journal, the audit log, and on demand the keys, encrypted to recipients with age."""

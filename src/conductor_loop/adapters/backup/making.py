@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import filecmp
+import contextlib
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +14,14 @@ import apsw
 import msgspec
 
 from conductor_loop.adapters.backup.parcel import (
+    Part,
     Recipient,
-    decrypt,
-    encrypt,
-    pack,
+    digests,
     passing_identity,
-    unpack,
+    seal,
+    whole,
 )
+from conductor_loop.adapters.backup.trail import trail
 from conductor_loop.adapters.journal.checking import Census, check_journal
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading
 from conductor_loop.adapters.journal.kek_file import own_kek_file
@@ -28,7 +30,9 @@ from conductor_loop.core.faults import CannotStart, JournalDamaged
 MANIFEST = "manifest.json"
 # Whoever has these can read or sign; everything else in `keys/` is public.
 _PRIVATE_SUFFIXES = (".kek", ".pem")
-FORMAT = 1
+FORMAT = 2
+"""1 had no audit log."""
+_TRIES = 3
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -43,6 +47,8 @@ class Manifest(msgspec.Struct, frozen=True):
     commits: int
     is_sealed: bool
     has_keys: bool
+    audit_files: int = 0
+    audit_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,8 @@ def make_backup(
     *,
     with_keys: bool,
 ) -> Made:
-    """Copy the journal as it is at one moment, encrypt the copy, restore that, then name it.
+    """Copy the journal as it is at one moment, encrypt that copy and the audit log, read all of it
+    back, then name it.
 
     Nothing waits meanwhile, a daemon least of all. Raises CannotStart, JournalDamaged.
     """
@@ -95,21 +102,36 @@ def _make(
     with_keys: bool,
 ) -> Made:
     _copy(state_dir / FILE_NAME, scratch / FILE_NAME)
-    kek = kek_file or own_kek_file(state_dir)
-    manifest = _manifest(check_journal(scratch, kek), now, with_keys=with_keys)
-    (scratch / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-    files = {MANIFEST: scratch / MANIFEST, FILE_NAME: scratch / FILE_NAME}
-    pack(files | _keys(state_dir, kek_file, with_keys=with_keys), scratch / "plain.tar")
+    census = check_journal(scratch, kek_file or own_kek_file(state_dir))
+    keys = _keys(state_dir, kek_file, with_keys=with_keys)
     draft = destination.with_name(f".{destination.name}.new")
-    draft.unlink(missing_ok=True)
+
+    def seal_all() -> Manifest:
+        draft.unlink(missing_ok=True)
+        # After the journal's copy: it tells of everything that the copy believes to be told.
+        audit = trail(state_dir)
+        manifest = _manifest(census, now, audit, with_keys=with_keys)
+        (scratch / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+        own = {MANIFEST: whole(scratch / MANIFEST), FILE_NAME: whole(scratch / FILE_NAME)}
+        _encrypt_and_prove(own | keys | audit, draft, recipients)
+        return manifest
+
     try:
-        _encrypt_and_prove(scratch, draft, recipients)
+        manifest = _again_when_pruned(seal_all)
         size = draft.stat().st_size
         draft.rename(destination)
     finally:
         draft.unlink(missing_ok=True)
     _sync_folder(destination.parent)
     return Made(destination, size, manifest)
+
+
+def _again_when_pruned(seal_all: Callable[[], Manifest]) -> Manifest:
+    """Files of the audit log may be pruned while they are read; that is rare."""
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(FileNotFoundError):
+            return seal_all()
+    return seal_all()
 
 
 def _copy(source: Path, destination: Path) -> None:
@@ -127,7 +149,9 @@ def _copy(source: Path, destination: Path) -> None:
     destination.chmod(0o600)
 
 
-def _manifest(census: Census, now: datetime, *, with_keys: bool) -> Manifest:
+def _manifest(
+    census: Census, now: datetime, audit: Mapping[str, Part], *, with_keys: bool
+) -> Manifest:
     return Manifest(
         format=FORMAT,
         made_at=now,
@@ -138,35 +162,31 @@ def _manifest(census: Census, now: datetime, *, with_keys: bool) -> Manifest:
         commits=census.commits,
         is_sealed=census.is_sealed,
         has_keys=with_keys,
+        audit_files=len(audit),
+        audit_bytes=sum(part.size for part in audit.values()),
     )
 
 
-def _keys(state_dir: Path, kek_file: Path | None, *, with_keys: bool) -> dict[str, Path]:
+def _keys(state_dir: Path, kek_file: Path | None, *, with_keys: bool) -> dict[str, Part]:
     folder = state_dir / "keys"
     found = {f"keys/{path.name}": path for path in sorted(folder.glob("[!.]*")) if path.is_file()}
     if not with_keys:
-        return {n: path for n, path in found.items() if path.suffix not in _PRIVATE_SUFFIXES}
-    if kek_file is not None:
+        found = {n: path for n, path in found.items() if path.suffix not in _PRIVATE_SUFFIXES}
+    elif kek_file is not None:
         found[f"keys/{own_kek_file(state_dir).name}"] = kek_file
-    return found
+    return {name: whole(path) for name, path in found.items()}
 
 
-def _encrypt_and_prove(scratch: Path, draft: Path, recipients: list[Recipient]) -> None:
+def _encrypt_and_prove(parts: Mapping[str, Part], draft: Path, recipients: list[Recipient]) -> None:
     identity, prover = passing_identity()
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as out:
-        encrypt(scratch / "plain.tar", out, [*recipients, prover])
+    with open(handle, "wb") as out:
+        packed = seal(parts, out, [*recipients, prover])
         out.flush()
         os.fsync(out.fileno())
-    (scratch / "plain.tar").unlink()
-    restored = scratch / "restored"
-    restored.mkdir()
-    decrypt(draft, scratch / "proof.tar", [identity])
-    unpack(scratch / "proof.tar", restored)
-    # The copy was read row by row: what is the same, byte for byte, is as whole.
-    for name in (MANIFEST, FILE_NAME):
-        if not filecmp.cmp(scratch / name, restored / name, shallow=False):
-            raise JournalDamaged(f"{draft} does not restore to what was copied")
+    # The journal's copy was read row by row: what has the same bytes is as whole.
+    if digests(draft, [identity]) != packed:
+        raise JournalDamaged(f"{draft} does not restore to what was copied")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 import pyrage  # type: ignore[import-untyped] # its stubs are a package of their own
 
+from conductor_loop.core.audit.naming import LOG_FILE
 from conductor_loop.core.faults import CannotStart, UsageError
 
-_MEMBER = re.compile(r"(manifest\.json|journal\.db|keys/[A-Za-z0-9][A-Za-z0-9._-]*)")
+_MEMBER = re.compile(
+    rf"(manifest\.json|journal\.db|keys/[A-Za-z0-9][A-Za-z0-9._-]*|audit/{LOG_FILE})"
+)
 _COPIED_AT_ONCE = 1 << 20
 _IDENTITY_HINT = "an age identity (AGE-SECRET-KEY-1...), a line each, or an SSH private key"
 
@@ -78,26 +86,130 @@ def passing_identity() -> tuple[Identity, Recipient]:
     return identity, identity.to_public()
 
 
-def pack(files: dict[str, Path], destination: Path) -> None:
-    """Write files into a tar, under their names in it."""
-    with destination.open("xb") as raw, tarfile.open(fileobj=raw, mode="w") as tar:
-        for name, path in files.items():
-            with path.open("rb") as content:
-                told = tarfile.TarInfo(name)
-                told.size, told.mode = path.stat().st_size, 0o600
-                tar.addfile(told, content)
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a backup takes of a file: so many bytes from its beginning."""
+
+    path: Path
+    size: int
 
 
-def encrypt(source: Path, destination: IO[bytes], recipients: Sequence[Recipient]) -> None:
-    """Encrypt a file as a stream: its size does not matter."""
-    with source.open("rb") as plain:
-        pyrage.encrypt_io(plain, destination, list(recipients))
+def whole(path: Path) -> Part:
+    """All of a file that nobody writes to."""
+    return Part(path, path.stat().st_size)
 
 
-def decrypt(source: Path, destination: Path, identities: Sequence[Identity]) -> None:
-    """Decrypt a file as a stream. Raises CannotStart when it is not for us, or was altered."""
+def seal(
+    parts: Mapping[str, Part], destination: IO[bytes], recipients: Sequence[Recipient]
+) -> dict[str, str]:
+    """Pack parts under their names and encrypt that as a stream: its size does not matter.
+
+    Returns the SHA-256 of each, in hex. Raises OSError; FileNotFoundError when one is gone.
+    """
+    reading, writing = os.pipe()
+    with ThreadPoolExecutor(1) as pool:
+        packing = pool.submit(_pack, parts, writing)
+        with open(reading, "rb") as plain:
+            pyrage.encrypt_io(plain, destination, list(recipients))
+    return packing.result()
+
+
+def unseal(source: Path, folder: Path, identities: Sequence[Identity]) -> None:
+    """Decrypt a backup and take the known names out of it, and nothing else; as a stream.
+
+    Raises CannotStart when it is not for us, was altered, or is none.
+    """
+
+    def take(member: tarfile.TarInfo, content: IO[bytes]) -> None:
+        path = folder / member.name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with path.open("xb") as out:
+            path.chmod(0o600)
+            shutil.copyfileobj(content, out, _COPIED_AT_ONCE)
+
+    _each_member(source, identities, take)
+
+
+def digests(source: Path, identities: Sequence[Identity]) -> dict[str, str]:
+    """The SHA-256, in hex, of each part of a backup. Raises CannotStart as `unseal` does."""
+    found: dict[str, str] = {}
+
+    def take(member: tarfile.TarInfo, content: IO[bytes]) -> None:
+        digest = hashlib.sha256()
+        while data := content.read(_COPIED_AT_ONCE):
+            digest.update(data)
+        found[member.name] = digest.hexdigest()
+
+    _each_member(source, identities, take)
+    return found
+
+
+class _Read:
+    """Bytes on their way, and their hash."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content = content
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on."""
+        data = self._content.read(size)
+        self.digest.update(data)
+        return data
+
+
+def _pack(parts: Mapping[str, Part], destination: int) -> dict[str, str]:
+    found = {}
+    with open(destination, "wb") as raw, tarfile.open(fileobj=raw, mode="w|") as tar:
+        for name, part in parts.items():
+            with part.path.open("rb") as content:
+                told, read = tarfile.TarInfo(name), _Read(content)
+                told.size, told.mode = part.size, 0o600
+                tar.addfile(told, cast(IO[bytes], read))
+            found[name] = read.digest.hexdigest()
+    return found
+
+
+def _each_member(
+    source: Path,
+    identities: Sequence[Identity],
+    take: Callable[[tarfile.TarInfo, IO[bytes]], None],
+) -> None:
+    reading, writing = os.pipe()
+    malformed = ""
+    with ThreadPoolExecutor(1) as pool:
+        decrypting = pool.submit(_decrypt, source, writing, identities)
+        with open(reading, "rb") as plain:
+            try:
+                malformed = _walk(plain, take)
+            except tarfile.TarError as error:
+                malformed = str(error)
+            # To its end: only there is it known that nothing was cut off.
+            while plain.read(_COPIED_AT_ONCE):
+                pass
+    decrypting.result()
+    if malformed:
+        raise CannotStart(
+            f"{source.name} is no backup of a journal: {malformed}",
+            code="backup_malformed",
+            hint="name a file that `conductor-loop backup` wrote",
+        )
+
+
+def _walk(plain: IO[bytes], take: Callable[[tarfile.TarInfo, IO[bytes]], None]) -> str:
+    """Take every member; what is wrong, if anything is."""
+    with tarfile.open(fileobj=plain, mode="r|") as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is None or _MEMBER.fullmatch(member.name) is None:
+                return f"it holds {member.name!r}"
+            take(member, content)
+    return ""
+
+
+def _decrypt(source: Path, destination: int, identities: Sequence[Identity]) -> None:
     try:
-        with source.open("rb") as sealed, destination.open("xb") as plain:
+        with open(destination, "wb") as plain, source.open("rb") as sealed:
             pyrage.decrypt_io(sealed, plain, list(identities))
     except (pyrage.DecryptError, OSError) as error:
         raise CannotStart(
@@ -105,33 +217,3 @@ def decrypt(source: Path, destination: Path, identities: Sequence[Identity]) -> 
             code="backup_unreadable",
             hint="give the identity of one of its recipients; an altered backup does not open",
         ) from error
-
-
-def unpack(source: Path, folder: Path) -> None:
-    """Take the known names out of a tar, and nothing else. Raises CannotStart."""
-    (folder / "keys").mkdir(mode=0o700)
-    try:
-        with tarfile.open(source, mode="r:") as tar:
-            for member in tar:
-                _take(tar, member, folder)
-    except tarfile.TarError as error:
-        raise _no_backup(source, str(error)) from error
-
-
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    content = tar.extractfile(member) if member.isreg() else None
-    if content is None or _MEMBER.fullmatch(member.name) is None:
-        raise _no_backup(folder, f"it holds {member.name!r}")
-    path = folder / member.name
-    with path.open("xb") as out:
-        path.chmod(0o600)
-        while data := content.read(_COPIED_AT_ONCE):
-            out.write(data)
-
-
-def _no_backup(path: Path, why: str) -> CannotStart:
-    return CannotStart(
-        f"{path.name} is no backup of a journal: {why}",
-        code="backup_malformed",
-        hint="name a file that `conductor-loop backup` wrote",
-    )

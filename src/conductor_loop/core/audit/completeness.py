@@ -32,6 +32,8 @@ def verdict_faults(verified: Verified, verdicts: VerdictSeqs) -> Iterator[Findin
         final = verified.finals.get(intent_id)
         if final is not None and final.seq == seq:
             continue
+        if any(seq in lost for lost in verified.lost):
+            continue
         if seq > verified.signed_seq:
             yield Finding(
                 "tail_cut",

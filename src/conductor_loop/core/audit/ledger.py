@@ -54,6 +54,9 @@ class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`begun`, `switched_off`, `restored`, `journal_replaced`, or `unexplained`."""
     to: int
     """The last entry that is not told; for a replaced journal, where that one stands."""
+    lost_to: int = 0
+    """With `restored`: the newest record that a verdict names; those that the log did not have
+    when it was taken up again, up to this one, were lost with a state dir."""
 
 
 INNOCENT = frozenset({"begun", "switched_off", "restored"})

@@ -22,6 +22,7 @@ from conductor_loop.core.audit.signing import record_fault
 from conductor_loop.core.jws import Verifier
 
 PRUNED = "log.pruned"
+OPENED = "log.opened"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class Verified:
     signed_journal_seq: int = 0
     checkpoints: int = 0
     gaps: list[Gap] = field(default_factory=list)
+    lost: list[range] = field(default_factory=list)
+    """Numbers of records that were lost with a state dir, and given out again since."""
     finals: dict[str, Final] = field(default_factory=dict)
     """By intent id."""
     removed: set[str] = field(default_factory=set)
@@ -116,6 +119,7 @@ class _Walk:
         self._anchors = anchors
         self._ledger: Ledger | None = None
         self._pruned_to = 0
+        self._opened = 0
         self._unsigned: list[AuditRecord] = []
 
     def take(self, line: Line, following: Line | None) -> None:
@@ -233,7 +237,9 @@ class _Walk:
         try:
             broken = self._ledger.add(record, line.raw)
             if record.action == GAP:
-                verified.gaps.append(gap_of(record.details))
+                gap = gap_of(record.details)
+                verified.gaps.append(gap)
+                verified.lost.append(range(self._opened, gap.lost_to + 1))
         except Broken as error:
             raise _Stop(self._at(line, record.seq, error.code, error.message)) from None
         if broken is not None:
@@ -241,6 +247,8 @@ class _Walk:
             twice = f"; it was final with record {before.seq}" if before else ""
             code = "final_twice" if before else broken.code
             verified.faults.append(self._at(line, record.seq, code, broken.message + twice))
+        if record.action == OPENED:
+            self._opened = record.seq
         if record.action in FINALS:
             final = Final(record.seq, self._ledger.journal_seq, record.action)
             if broken is None:  # after a gap it may end once more, and its verdict is the newer

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from conductor_loop import disk
+from conductor_loop.core.audit import naming
 from conductor_loop.core.audit.records import AuditRecord, decode_line
 from conductor_loop.core.faults import DurabilityLost
 
-FOLDER = b"audit"
+FOLDER = naming.FOLDER.encode("ascii")
 NOTE = b"checkpoint"
-_NAME = re.compile(rb"audit-([0-9]{12})\.jsonl")
+_NAME = re.compile(naming.LOG_FILE.encode("ascii"))
 _MODE, _PRIVATE_FOLDER = 0o600, 0o700
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from conductor_loop.core.audit.records import CLAIMS, FINALS, record_of
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.records import Entry, Unfinished
-from conductor_loop.core.security_events import AUDIT, RESTORED
+from conductor_loop.core.security_events import AUDIT, LOST_TO, RESTORED
 
 _AT_ONCE = 1000
 
@@ -37,25 +38,35 @@ class Open(Protocol):
         """See `ports.Catalog`."""
 
 
-def gap_reason(told: int, position: int, feed: Entries) -> str:
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Why entries are not told."""
+
+    reason: str
     """`switched_off` or `restored` when the journal itself says so, else `unexplained`."""
+    lost_to: int = 0
+    """See `Gap`."""
+
+
+def why_untold(told: int, position: int, feed: Entries) -> Untold:
+    """What the journal says of entries that it believes to be told, behind the last that is."""
     while told < position and (entries := feed.after(told, _AT_ONCE)):
         for entry in entries:
-            reason = _reason_in(entry) if entry.seq <= position else ""
-            if reason:
-                return reason
+            why = _why_in(entry) if entry.seq <= position else None
+            if why is not None:
+                return why
         told = entries[-1].seq
-    return "unexplained"
+    return Untold("unexplained")
 
 
-def _reason_in(entry: Entry) -> str:
+def _why_in(entry: Entry) -> Untold | None:
     match entry.event:
         case Noticed(code="switched_off", subject=subject) if subject == AUDIT:
-            return "switched_off"
-        case Noticed(code=code) if code == RESTORED:
-            return "restored"
+            return Untold("switched_off")
+        case Noticed(code=code, details=details) if code == RESTORED:
+            return Untold("restored", int(details.get(LOST_TO, "0")))
         case _:
-            return ""
+            return None
 
 
 def open_after(position: int, feed: Entries, catalog: Open) -> list[str]:

@@ -14,13 +14,13 @@ from datetime import datetime
 
 from conductor_loop import disk
 from conductor_loop.core.audit.ledger import Broken, Ledger, ledger_from, standing_of
+from conductor_loop.core.audit.naming import SIGNATURE
 from conductor_loop.core.audit.records import AuditRecord, decode_line
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.projections.audit.files import LogFile, first_record, names, open_file
 
 # Quotes inside texts are escaped, so only a record's own detail can look like this.
 _STANDING = b'"tree":{'
-_SIGNATURE = b'"signature":"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _last_standing(handle: int, name: bytes) -> tuple[_Walk, int, bytes] | None:
                 return walk, begin + walk.length, tail[walk.length :]
             before = begin
         # In a whole line, it was synced once.
-        if data.rfind(_SIGNATURE, 0, data.rfind(b"\n") + 1) >= 0:
+        if data.rfind(SIGNATURE, 0, data.rfind(b"\n") + 1) >= 0:
             raise _damaged(name, 0)
     return None
 

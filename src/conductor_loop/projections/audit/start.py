@@ -12,7 +12,7 @@ from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.identity import ulid
 from conductor_loop.ports import Clock, Signer
 from conductor_loop.projections.audit.files import make_file, open_folder
-from conductor_loop.projections.audit.gaps import Open, Relayed, gap_reason, open_after
+from conductor_loop.projections.audit.gaps import Open, Relayed, Untold, open_after, why_untold
 from conductor_loop.projections.audit.log import AuditLog, AuditPolicy
 from conductor_loop.projections.audit.opening import resume
 
@@ -109,5 +109,6 @@ def _tell_gap(log: AuditLog, told: int, feed: Relayed, catalog: Open, *, is_new:
     position = feed.position()
     if told >= position:
         return
-    reason = "begun" if is_new else gap_reason(told, position, feed)
-    log.skip(Gap(told, tuple(open_after(position, feed, catalog)), reason, position))
+    why = Untold("begun") if is_new else why_untold(told, position, feed)
+    now_open = tuple(open_after(position, feed, catalog))
+    log.skip(Gap(told, now_open, why.reason, position, why.lost_to))

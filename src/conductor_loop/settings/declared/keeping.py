@@ -75,7 +75,10 @@ class Keeping:
         "age at which whole files of the audit log are removed (400 days); 0 = never",
     )
     backup_interval: timedelta = setting(
-        readers.duration(), "0", _BACKUP, "time between two backups of the journal; 0 = none"
+        readers.duration(),
+        "0",
+        _BACKUP,
+        "time between two backups of journal and audit log; 0 = none",
     )
     backup_dir: Path | None = setting(
         readers.unless(("",), readers.folder()),
