@@ -205,10 +205,20 @@ class FakePublisher:
         """How many of those would survive a power cut."""
         self.violations: list[str] = []
         """What must never be asked of a publisher, but was."""
+        self.replaced_by = ""
+        """The hash of another program that stands where its own did."""
         self._script = script or (lambda _: None)
         self._places = places
         self._ends: dict[str, asyncio.Future[Outcome]] = {}
         self._ahead: dict[str, tuple[Lease, asyncio.Future[Abandoned | None]]] = {}
+
+    def replacement(self) -> str:
+        """See `ports.Publisher`."""
+        return self.replaced_by
+
+    def accept(self, sha256: str) -> None:
+        """See `ports.Publisher`."""
+        self.program_sha256, self.replaced_by = sha256, ""
 
     async def publish(self, lease: Lease) -> Outcome:
         """See `ports.Publisher`."""

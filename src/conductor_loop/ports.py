@@ -161,7 +161,17 @@ class Publisher(Protocol):
 
     @property
     def program_sha256(self) -> str:
-        """The hash, in hex, of the program that it runs as found at start; empty: it runs none."""
+        """The hash, in hex, of the program that it runs: the one that was there at start, or an
+        accepted one; empty: it runs none."""
+
+    def replacement(self) -> str:
+        """The hash of another program that stands there now and that it told of and did not run.
+
+        Empty: there is none. Raises ConductorError when nobody's word makes it fit to be run.
+        """
+
+    def accept(self, sha256: str) -> None:
+        """Run the program of this hash from now on, which `replacement` has just named."""
 
     async def publish(self, lease: Lease) -> Outcome:
         """Run one attempt to its end or to `lease.timeout`; no process survives the return."""

@@ -102,6 +102,7 @@ def test_a_good_intent_is_delivered_and_its_effect_is_there(
     async def story() -> None:
         async with make_bench(tmp_path) as bench:
             assert bench.effect(UPF) is None
+            assert bench.publisher.replacement() == ""
             outcome = await bench.publisher.publish(lease(1, UPF, 3))
             assert isinstance(outcome, Delivered)
             assert _is_timed(outcome)

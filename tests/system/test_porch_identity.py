@@ -9,7 +9,7 @@ import pytest
 
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.states import State
-from tests.system.daemon import Site, intent, wait_until
+from tests.system.daemon import Daemon, Site, intent, wait_until
 
 
 @pytest.fixture
@@ -39,6 +39,78 @@ def test_row_36_a_porch_swapped_under_the_daemon_holds_the_queue(site: Site) -> 
         assert site.verdict("intent-b.json")["status"] == "success"
 
     assert site.ledger() == ["first", "first"]
+
+
+def swapped(site: Site, daemon: Daemon, porch: Path) -> str:
+    """Put another program in the place of one that ran, wait until that is told; its SHA-256."""
+    site.verdict("intent-a.json")
+    porch.write_bytes(porch.read_bytes().replace(b"first", b"second"))
+    site.hand_over("intent-b.json", intent("upf"))
+    digest = hashlib.sha256(porch.read_bytes()).hexdigest()
+    wait_until(lambda: daemon.has_said(f"its SHA-256 is {digest}"), "it is noticed")
+    return digest
+
+
+def test_row_36_whoever_resumes_accepts_the_new_porch_and_stands_for_it(site: Site) -> None:
+    porch = Path(site.porch("echo first >> $top/ledger"))
+    before = hashlib.sha256(porch.read_bytes()).hexdigest()
+    with site.daemon("-porch", str(porch)) as daemon:
+        now = swapped(site, daemon, porch)
+        told = site.asked("resume", "-why", "porch upgraded")
+        verdict = site.verdict("intent-b.json")
+        assert site.is_healthy()
+        assert site.verdict("intent-a.json")["porch_sha256"] == before
+        shown = site.asked("audit", "show", "--action", "security.porch_accepted")
+
+    assert told["accepted_porch_sha256"] == now
+    assert (verdict["status"], verdict["porch_sha256"]) == ("success", now)
+    assert site.ledger() == ["first", "second"]
+    (record,) = shown
+    assert record["resource"] == now
+    assert record["details"] == {"previous": before, "why": "porch upgraded"}
+    assert record["actor"]
+
+
+def test_row_36_a_porch_that_nobody_was_told_of_is_not_accepted(site: Site) -> None:
+    porch = Path(site.porch("echo first >> $top/ledger"))
+    with site.daemon("-porch", str(porch)) as daemon:
+        site.verdict("intent-a.json")
+        site.pause()
+        porch.write_bytes(porch.read_bytes().replace(b"first", b"forged"))
+        site.hand_over("intent-b.json", intent("upf"))
+        told = site.asked("resume")
+        wait_until(lambda: daemon.has_said("was changed under the running daemon"), "it is noticed")
+
+    assert told["accepted_porch_sha256"] is None
+    assert site.ledger() == ["first"]
+
+
+def test_row_36_what_is_pinned_is_not_overruled_by_resume(site: Site) -> None:
+    porch = Path(site.porch("echo first >> $top/ledger"))
+    honest = porch.read_bytes()
+    pin = hashlib.sha256(honest).hexdigest()
+    with site.daemon("-porch", str(porch), "-porch-sha256", pin) as daemon:
+        swapped(site, daemon, porch)
+        refused = site.command("resume")
+        assert not site.is_healthy()
+        porch.write_bytes(honest)
+        assert site.verdict("intent-b.json")["status"] == "success"
+
+    assert refused.returncode == 1
+    assert "is not the pinned porch" in refused.stderr
+    assert "porch_accepted" not in noticed(site)
+    assert site.ledger() == ["first", "first"]
+
+
+def test_row_36_the_end_of_one_targets_pause_accepts_no_porch(site: Site) -> None:
+    porch = Path(site.porch("echo first >> $top/ledger"))
+    with site.daemon("-porch", str(porch)) as daemon:
+        swapped(site, daemon, porch)
+        told = site.asked("resume", "-target", "oran-sim/upf")
+        assert not site.is_healthy()
+
+    assert told["accepted_porch_sha256"] is None
+    assert site.ledger() == ["first"]
 
 
 def test_row_36_a_restart_takes_the_new_porch(site: Site) -> None:

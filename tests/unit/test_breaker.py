@@ -124,6 +124,17 @@ def test_there_is_one_probe_at_a_time() -> None:
     assert not breaker.may_probe(NOW + 3_600)
 
 
+def test_a_probe_that_is_hastened_need_not_wait_and_is_still_one_at_a_time() -> None:
+    breaker = opened_breaker()
+    assert not breaker.may_probe(NOW + 0.5)
+
+    breaker.hasten(NOW + 0.5)
+
+    assert breaker.may_probe(NOW + 0.5)
+    breaker.start_probe("p", B)
+    assert not breaker.may_probe(NOW + 0.5)
+
+
 def test_a_closed_breaker_needs_no_probe() -> None:
     assert not Breaker(POLICY).may_probe(NOW)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from conductor_loop.adapters.control_socket import ask
 from conductor_loop.cli.terminal import print_error, print_json, print_line
 from conductor_loop.core.control import Reply, Request
@@ -18,8 +20,10 @@ def steer(settings: Settings, request: Request) -> Reply:
     return steer_offline(settings, request)
 
 
-def print_reply(reply: Reply, done: str, *, as_json: bool) -> int:
-    """Show what came of it; exit status 1 when anything was refused."""
+def print_reply(
+    reply: Reply, done: str, *, as_json: bool, facts: Mapping[str, str | None] | None = None
+) -> int:
+    """Show what came of it, in JSON with more facts; exit status 1 when anything was refused."""
     if as_json:
         print_json(
             {
@@ -28,6 +32,7 @@ def print_reply(reply: Reply, done: str, *, as_json: bool) -> int:
                 "refusals": [
                     {"code": r.code, "message": r.message, "hint": r.hint} for r in reply.refusals
                 ],
+                **(facts or {}),
             }
         )
     else:

@@ -61,8 +61,8 @@ class Control:
                 await self._steering.pause(Operator(by, why), parse_target(target))
                 return Reply(pid=os.getpid())
             case Resume(target, why):
-                await self._steering.resume(Operator(by, why), parse_target(target))
-                return Reply(pid=os.getpid())
+                accepted = await self._steering.resume(Operator(by, why), parse_target(target))
+                return Reply(pid=os.getpid(), porch_sha256=accepted)
             case Cancel(intent_id, target, why):
                 cancelled = await self._steering.cancel(
                     Operator(by, why), intent_id=intent_id or None, target=parse_target(target)

@@ -10,10 +10,11 @@ import msgspec
 
 from conductor_loop.conductor.backlog import Backlog
 from conductor_loop.conductor.work import Work
-from conductor_loop.core.events import Admitted, Paused, Resumed, Skipped, SkipReason
+from conductor_loop.core.events import Admitted, Noticed, Paused, Resumed, Skipped, SkipReason
 from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.core.intent import Intent, Target
 from conductor_loop.core.records import Entry, Record, waiting_intent
+from conductor_loop.core.security_events import severity_of
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
 from conductor_loop.ports import Catalog, Clock, Journal
 
@@ -66,12 +67,25 @@ class Steering:
         if self._work is not None:
             await self._work.recall()
 
-    async def resume(self, operator: Operator, target: Target | None) -> None:
-        """Lift exactly that pause."""
+    async def resume(self, operator: Operator, target: Target | None) -> str:
+        """Lift exactly that pause; whoever lifts the whole one also accepts a replaced program.
+
+        Only one that the daemon told of: nobody accepts what they cannot know. Returns its hash,
+        or nothing. Raises ConductorError when it may not be run, and then nothing has changed.
+        """
         await self._recovered.wait()
-        event = Resumed(operator.by, operator.why, str(target or ""))
-        await self._journal.record([Record(None, event)])
+        events: list[Resumed | Noticed] = [Resumed(operator.by, operator.why, str(target or ""))]
+        before, accepted = self._replacement() if target is None else ("", "")
+        if accepted:
+            events.insert(0, _accepted(operator, before, accepted))
+        await self._journal.record([Record(None, event) for event in events])
+        if self._work is not None and accepted:
+            self._work.accept(accepted)
         self._backlog.resume(target)
+        return accepted
+
+    def _replacement(self) -> tuple[str, str]:
+        return ("", "") if self._work is None else self._work.replacement()
 
     async def cancel(
         self, operator: Operator, *, intent_id: str | None = None, target: Target | None = None
@@ -163,3 +177,9 @@ class Steering:
             f"{newer} of {target} is newer than {intent_id} and {state}",
             hint="use --force if the older one really shall be applied over it",
         )
+
+
+def _accepted(operator: Operator, before: str, now: str) -> Noticed:
+    details = {"previous": before} | ({"why": operator.why} if operator.why else {})
+    code = "porch_accepted"
+    return Noticed(code, severity_of(code), now, details, operator.by)

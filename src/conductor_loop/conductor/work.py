@@ -98,6 +98,18 @@ class Work:
         """Take back what was started ahead and has not begun."""
         await self._publisher.recall()
 
+    def replacement(self) -> tuple[str, str]:
+        """The program that is run and another one that stands there now, by hash; "": no other.
+
+        Raises ConductorError when that one may not be run, whoever asks for it.
+        """
+        return self._publisher.program_sha256, self._publisher.replacement()
+
+    def accept(self, sha256: str) -> None:
+        """Run that other program from now on, and see at once how it does."""
+        self._publisher.accept(sha256)
+        self._backlog.breaker.hasten(self._clock.steady())
+
     async def stop_running(self) -> None:
         """End every attempt now; they go back to the journal uncounted."""
         for intent_id in list(self._backlog.running):

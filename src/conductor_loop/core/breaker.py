@@ -70,6 +70,10 @@ class Breaker:
         """Whether one intent may be tried although the breaker is open; one at a time."""
         return self.is_open and self._probe is None and now >= self._probe_at
 
+    def hasten(self, now: float) -> None:
+        """Somebody mended the environment: the next probe need not wait."""
+        self._probe_at = min(self._probe_at, now)
+
     def start_probe(self, intent_id: str, target: Target) -> None:
         """This intent is the probe; the next one only after it came back.
 

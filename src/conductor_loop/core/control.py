@@ -19,7 +19,7 @@ class Pause(_Request, frozen=True):
 
 
 class Resume(_Request, frozen=True):
-    """Lift exactly that pause."""
+    """Lift exactly that pause; the whole one's end also accepts a porch that was replaced."""
 
     target: str = ""
     why: str = ""
@@ -85,6 +85,8 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int = 0
     kid: str = ""
     """The new key, for `RotateKey`."""
+    porch_sha256: str = ""
+    """For `Resume`: the replaced porch that is accepted by it; empty when there was none."""
 
 
 _encoder = msgspec.json.Encoder()

@@ -62,7 +62,11 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "porch_other": (Severity.MEDIUM, "another porch than at the last start is run"),
     "porch_replaced": (
         Severity.HIGH,
-        "porch was replaced under the running daemon; nothing runs until it is back",
+        "porch was replaced under the running daemon; nothing runs until it is back or accepted",
+    ),
+    "porch_accepted": (
+        Severity.MEDIUM,
+        "an operator accepted the porch that was put in the place of another while the daemon ran",
     ),
     "row_set_aside": (
         Severity.CRITICAL,

@@ -55,6 +55,13 @@ class BuiltinPublisher:
         )
         return Delivered(_WORKER, started_at, duration, outputs, notes=result.notes)
 
+    def replacement(self) -> str:
+        """See `ports.Publisher`; without a program there is no other."""
+        return ""
+
+    def accept(self, sha256: str) -> None:
+        """See `ports.Publisher`; it never told of one."""
+
     async def settle_output(self) -> None:
         """Sync what was put since the last time, in one go."""
         await asyncio.to_thread(self._folder.unsettled())

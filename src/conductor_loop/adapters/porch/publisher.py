@@ -185,6 +185,8 @@ class PorchPublisher:
         out = os.fsencode(section.out.absolute())
         self.command = command
         self.program_sha256 = command.sha256()
+        self._pinned_sha256 = section.pinned_sha256
+        self._told_of = ""  # the other program that was found last, and not run
         self._children = children
         self._spool = spool
         self._clock = clock
@@ -207,6 +209,7 @@ class PorchPublisher:
         attempt = f"{lease.intent_id}.{lease.attempt}"
         started_at, porch_sha256 = self._clock.now(), self.command.sha256()
         if porch_sha256 and porch_sha256 != self.program_sha256:
+            self._told_of = porch_sha256
             return Undelivered(0, started_at, timedelta(0), self._changed(porch_sha256))
         try:
             copy = self._spool.put(attempt, lease.name, lease.body)
@@ -234,15 +237,28 @@ class PorchPublisher:
         """See `ports.Publisher`."""
         await self._children.recall()
 
+    def replacement(self) -> str:
+        """See `ports.Publisher`. Raises CannotStart for one that no start would take."""
+        now = self.command.sha256()
+        if now in ("", self.program_sha256) or now != self._told_of:
+            return ""
+        require_trusted(self.command, self._pinned_sha256)
+        return now
+
+    def accept(self, sha256: str) -> None:
+        """See `ports.Publisher`."""
+        self.program_sha256 = sha256
+
     def _changed(self, now: str) -> Failure:
-        """Somebody replaced the program under the running daemon: nothing runs until it is back."""
+        """Somebody replaced the program under the running daemon: an operator has to decide."""
         return Failure(
             kind=FailureKind.ENVIRONMENT,
             code="porch_changed",
             message=f"{shown(self.command.path)} was changed under the running daemon: its SHA-256 "
-            f"is {now}, and was {self.program_sha256} at start",
-            hint="if that was meant, restart the daemon; else put the old one back and find out "
-            "who did it: the queue waits and goes on by itself",
+            f"is {now}, and was {self.program_sha256}",
+            hint="if that was meant, run conductor-loop resume, which accepts it unless another "
+            "is pinned; else put the old one back and find out who did it: the queue waits and "
+            "goes on by itself",
         )
 
     def _describe(self, lease: Lease, outcome: Delivered | Undelivered) -> None:
