@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from conductor_loop.adapters.control_socket import ask
+from conductor_loop.core.control import Look
 from conductor_loop.core.states import State
+from conductor_loop.core.vitals import Vitals, decode_vitals
 from conductor_loop.settings.model import OPTIONS
 from conductor_loop.settings.reloading import LIVE
 from tests.system.daemon import Daemon, Site, intent, wait_until
@@ -37,6 +42,13 @@ def site(tmp_path: Path) -> Site:
     one.flags = ()
     one.environment["CONDUCTOR_PORCH"] = "builtin"
     return one
+
+
+def vitals(site: Site) -> Vitals:
+    """What the daemon says of itself."""
+    reply = ask(site.state, Look())
+    assert reply is not None
+    return decode_vitals(bytes(reply.vitals))
 
 
 @contextmanager
@@ -154,6 +166,39 @@ def test_a_new_deadline_holds_from_the_next_attempt_on_with_the_cpu_time_that_go
         site.hand_over("intent-slow.json", intent("slow"))
         assert site.verdict("intent-slow.json")["status"] == "timeout"
     assert site.ledger() == ["40", "480"]  # seconds: four times the deadline
+
+
+HELD = 'echo "$CONDUCTOR_INTENT_ID" >> "$top/ledger"\nuntil [ -e "$top/go" ]; do sleep 0.05; done'
+"""A porch that ends when a test says so."""
+
+
+def test_an_attempt_that_began_under_a_longer_deadline_is_not_stuck_under_a_shorter_one(
+    site: Site,
+) -> None:
+    with running(site, 'timeout = "10m"\n', "-porch", site.porch(HELD)) as one:
+        site.hand_over("intent-a.json", intent())
+        wait_until(lambda: len(site.ledger()) == 1, "it runs")
+        one.change('timeout = "1s"\n')
+        (work,) = (loop for loop in vitals(site).loops if loop.name == "work")
+        (site.top / "go").touch()
+        assert site.verdict("intent-a.json")["status"] == "success"
+
+    assert work.is_due
+    assert work.patience > timedelta(minutes=10).total_seconds()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs a CPU that can be taken away")
+def test_as_many_attempts_run_as_there_were_cpus_at_the_start(site: Site) -> None:
+    with running(site, 'workers = "auto"\n', "-porch", site.porch(HELD)) as one:
+        workers = vitals(site).workers
+        os.sched_setaffinity(one.daemon.pid, {min(os.sched_getaffinity(one.daemon.pid))})
+        one.change('workers = "auto"\nmax-attempts = 7\n')
+        for number in range(workers):
+            site.hand_over(f"intent-{number}.json", intent(f"amf-{number}"))
+        wait_until(lambda: len(site.ledger()) == workers, "all of them run at once")
+        assert vitals(site).workers == workers
+        (site.top / "go").touch()
+        site.wait_for_final(workers)
 
 
 def test_a_shorter_retention_is_applied_at_once_also_where_there_was_no_tidying(

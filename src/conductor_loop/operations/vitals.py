@@ -110,7 +110,7 @@ class Observer:
                 Attempt(i.intent_id, shown(i.name), str(i.target), i.runs + 1)
                 for i in running[:_MOST_RUNNING]
             ),
-            workers=self._settings.worker_count(),
+            workers=conductor.work.policy.workers,
             waiting=len(backlog) - len(running),
             in_folder=daemon.source.unclaimed(),
             ignored=folder.ignored,
