@@ -6,7 +6,6 @@ It meets the daemon on a socket pair, and ends when the daemon closes its end of
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -22,6 +21,9 @@ _log = logging.getLogger("conductor_loop.companion")
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 30.0
 _STEADY_SECONDS = 60.0
 """Once it has lived so long, an end is not taken for one of a series."""
+_LOOK_SECONDS = 0.01
+_DYING_SECONDS = 2.0
+"""What it gets after SIGKILL."""
 _LOADER_VARIABLE = "LD_LIBRARY_PATH"
 
 
@@ -41,6 +43,10 @@ class Program:
     """What it gets between the closing of the socket and SIGKILL."""
 
 
+class Hopeless(Exception):
+    """What a talk raises when another one would fare no better; the text says why."""
+
+
 class Companion:
     """Keeps one running, and talks to it."""
 
@@ -50,7 +56,10 @@ class Companion:
         talk: Callable[[socket.socket], Awaitable[None]],
         ended: Callable[[str], None],
     ) -> None:
-        """`talk` returns when the other end is closed; `ended` is told how it ended, each time."""
+        """`talk` returns when the other end is closed; `ended` is told how it ended, each time.
+
+        A talk may raise OSError, ValueError for what it does not understand, and Hopeless.
+        """
         self._program = program
         self._talk = talk
         self._ended = ended
@@ -58,53 +67,64 @@ class Companion:
         self._link: socket.socket | None = None
 
     async def run(self) -> None:
-        """Run for ever; what ends is started again, at a slower pace each time."""
+        """Run until it is hopeless; what ends is started again, at a slower pace each time."""
         loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE_SECONDS
         try:
             while True:
                 born = loop.time()
-                try:
-                    self._link = self._start()
-                    await self._talk(self._link)
-                except OSError as error:
-                    _log.warning("the process that %s: %s", self._program.task, error)
-                how = self._bury()
+                await self._live()
+                how = await self._bury()
                 pause = _FIRST_PAUSE_SECONDS if loop.time() - born > _STEADY_SECONDS else pause
                 self._tell_of_end(how, pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        except Hopeless as error:
+            _log.error("the process that %s is not started again: %s", self._program.task, error)
         finally:
-            self._bury()
+            await self._bury()
+
+    async def _live(self) -> None:
+        """Start one and talk to it until its end, or until it cannot be talked to."""
+        try:
+            self._link = self._start()
+            await self._talk(self._link)
+        except OSError as error:
+            _log.warning("the process that %s: %s", self._program.task, error)
+        except ValueError as error:
+            task = self._program.task
+            _log.error("the process that %s said what nobody understands: %s", task, error)
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
-        loader = {n: os.environ[n] for n in (_LOADER_VARIABLE,) if n in os.environ}
         with theirs:
             self._child = subprocess.Popen(
-                _command(self._program.module, theirs.fileno()),
+                command_of(self._program.module, str(theirs.fileno())),
                 pass_fds=(theirs.fileno(), *self._program.inherited),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd="/",
-                env={**loader, **self._program.environment},
+                env={**loader_environment(), **self._program.environment},
                 start_new_session=True,
             )
         return ours
 
-    def _bury(self) -> str:
-        """Make sure that none is left; tell how it ended."""
+    async def _bury(self) -> str:
+        """Make sure that none is left; tell how it ended. Everything else goes on meanwhile."""
         if self._link is not None:
             self._link.close()
             self._link = None
         child, self._child = self._child, None
         if child is None:
             return "it did not start"
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(self._program.ending_seconds)
-        child.kill()
-        code = child.wait()
+        try:
+            await _ended(child, self._program.ending_seconds)
+        finally:  # cancelled once more, it gets no more time
+            child.kill()
+        code = await _ended(child, _DYING_SECONDS)
+        if code is None:  # it hangs in the kernel, e.g. on a disk that is away
+            return "it does not end"
         return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
 
     def _tell_of_end(self, how: str, pause: float) -> None:
@@ -113,7 +133,26 @@ class Companion:
         self._ended(how)
 
 
-def _command(module: str, connection: int) -> list[str]:
+async def _ended(child: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Wait for its end for so long; its exit status as `Popen` has it, None while it runs."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    # Nothing tells of it on every platform and every supported Python.
+    while (code := child.poll()) is None and loop.time() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_SECONDS)
+    return code
+
+
+def command_of(module: str, *arguments: str) -> list[str]:
+    """What runs the `main` of a module of ours with nothing of the environment's Python in it.
+
+    It finds the folder that the package lies in, then the arguments, behind its own name.
+    """
     package = str(Path(conductor_loop.__file__).parent.parent)
     start = f"import sys; sys.path.append(sys.argv[1]); from {module} import main; main()"
-    return [sys.executable, "-I", "-c", start, package, str(connection)]
+    return [sys.executable, "-I", "-c", start, package, *arguments]
+
+
+def loader_environment() -> dict[str, str]:
+    """What the interpreter itself may need to be found; nothing of it is a setting of ours."""
+    return {name: os.environ[name] for name in (_LOADER_VARIABLE,) if name in os.environ}
