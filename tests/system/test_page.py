@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Browser, chromium
+from tests.otlp_receiver import receiving
 from tests.system.daemon import Site, intent
 from tests.system.test_http import Server, serving
 
@@ -97,6 +98,20 @@ def test_one_intents_story_is_opened_by_keyboard_and_has_its_package_and_remedy(
             assert "no such site" in story
             browser.press("Escape")
             browser.wait_for("!document.querySelector('#story').open", "it is closed")
+
+
+def test_a_story_tells_the_trace_where_there_are_traces(site: Site, tmp_path: Path) -> None:
+    with receiving() as receiver:
+        site.environment |= receiver.environment
+        with serving(site, "-traces") as server:
+            site.hand_over_all({"intent-a.json": intent("amf")})
+            site.wait_for_final(1)
+            with opened(server, tmp_path) as browser:
+                browser.open(f"http://127.0.0.1:{server.port}/#{site.intent_id('intent-a.json')}")
+                browser.run("location.reload()")
+                browser.wait_for("document.querySelector('#story')?.open", "the address opens it")
+                facts = text(browser, "#story-body .facts")
+    assert str(site.verdict("intent-a.json")["trace_id"]) in facts
 
 
 def test_a_published_intents_story_lists_its_files(site: Site, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from conductor_loop.core.naming import shown
 from conductor_loop.core.scrubbing import scrubbed_message
 from conductor_loop.core.traces import trace_id
 from conductor_loop.settings import LogFormat, LogLevel, Settings
+from conductor_loop.settings.tracing import are_traces_on
 
 _LEVELS = {
     LogLevel.DEBUG: logging.DEBUG,
@@ -60,8 +61,9 @@ def configure_logging(settings: Settings) -> None:
     handler: logging.Handler = (
         StandardError() if settings.log_file is None else LogFile(settings.log_file)
     )
+    service = os.environ.get("OTEL_SERVICE_NAME") or _SERVICE
     handler.setFormatter(
-        JsonLines(traces, os.environ.get("OTEL_SERVICE_NAME") or _SERVICE, settings.traces)
+        JsonLines(traces, service, are_traces_on(settings, os.environ))
         if shape is LogFormat.JSON
         else TextLines(traces)
     )

@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from conductor_loop.cli.flags import add_settings
 from conductor_loop.cli.terminal import fitted, print_json, table_lines
 from conductor_loop.core.durations import format_duration
 from conductor_loop.core.naming import shown
 from conductor_loop.core.story import moment
 from conductor_loop.operations.glance import Glance, Looking
 from conductor_loop.settings import Settings
+from conductor_loop.settings.tracing import are_traces_on
 
 NAME = "top"
 HELP = (
@@ -43,13 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How to show it."""
     parser.add_argument("--once", action="store_true", help="one frame, then exit")
     parser.add_argument("--json", action="store_true", help="one frame, for scripts")
+    add_settings(parser, "traces")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Show one frame, or one after the other."""
     looking = Looking(settings)
     if args.json:
-        print_json(looking.look().to_json())
+        is_traced = are_traces_on(settings, os.environ)
+        print_json(looking.look().to_json(is_traced=is_traced))
     elif args.once or not sys.stdout.isatty():
         for line in _frame(looking.look(), settings, None):
             sys.stdout.write(line.rstrip() + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 
 from conductor_loop.adapters.journal.reader import open_reader
@@ -14,6 +15,7 @@ from conductor_loop.core.records import Entry, Summary
 from conductor_loop.core.story import entry_json, moment, summary_json, tell
 from conductor_loop.core.traces import trace_id
 from conductor_loop.settings import Settings
+from conductor_loop.settings.tracing import are_traces_on
 
 NAME = "why"
 HELP = (
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     reader = open_reader(settings.state_dir, settings.kek_file)
     summary = find_intent(reader, args.intent)
     history = reader.history(summary.intent_id)
-    trace = trace_id(summary.intent_id) if settings.traces else ""
+    trace = trace_id(summary.intent_id) if are_traces_on(settings, os.environ) else ""
     if args.json:
         told = [entry_json(entry) for entry in history]
         print_json({**summary_json(summary), "trace_id": trace or None, "history": told})

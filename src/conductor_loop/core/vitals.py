@@ -57,6 +57,8 @@ class Serving(msgspec.Struct, frozen=True):
     """Words for `confinement.obey`."""
     sealed_off: tuple[str, ...]
     """The same for when the journal is open; narrower."""
+    is_traced: bool = False
+    """Whether each intent has a trace."""
 
 
 class Histogram(msgspec.Struct):
@@ -122,6 +124,8 @@ class Counts(msgspec.Struct):
     traces_exported: int = 0
     traces_dropped: int = 0
     """Given up because nobody took them in time."""
+    traces_damaged: int = 0
+    """Entries of the journal that traces were not made from, because they cannot be trusted."""
     alerts: dict[str, int] = {}
     """By code of `core.security_events`."""
 

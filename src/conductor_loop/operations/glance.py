@@ -14,6 +14,7 @@ from conductor_loop.core.control import Check, Look
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
 from conductor_loop.core.story import exact_moment, summary_json
+from conductor_loop.core.traces import trace_id
 from conductor_loop.core.vitals import Vitals, decode_vitals
 from conductor_loop.settings import Settings
 
@@ -57,8 +58,8 @@ class Glance:
             return 0.0
         return max(0.0, self.vitals.at - self.vitals.oldest_at)
 
-    def to_json(self) -> dict[str, object]:
-        """For a script."""
+    def to_json(self, *, is_traced: bool = False) -> dict[str, object]:
+        """For a script; `is_traced`: each intent has a trace."""
         vitals = self.vitals
         return {
             "at": exact_moment(self.at),
@@ -81,10 +82,13 @@ class Glance:
             "queue": [{"target": target, "waiting": count} for target, count in self.queue],
             "running": [
                 {"intent_id": r.intent_id, "intent_file": r.name, "target": r.target,
-                 "attempt": r.attempt}
+                 "trace_id": trace_id(r.intent_id) if is_traced else None, "attempt": r.attempt}
                 for r in (vitals.running if vitals else ())
             ],
-            "recent": [summary_json(summary) for summary in self.recent],
+            "recent": [
+                {**summary_json(each), "trace_id": trace_id(each.intent_id) if is_traced else None}
+                for each in self.recent
+            ],
         }  # fmt: skip
 
 

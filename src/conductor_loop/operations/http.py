@@ -23,6 +23,7 @@ from conductor_loop.core.addresses import Address
 from conductor_loop.core.vitals import Listening, Role, Serving, Vitals
 from conductor_loop.ports import Notices
 from conductor_loop.settings import Settings
+from conductor_loop.settings.tracing import are_traces_on
 
 # Rights come from capabilities too, which count for the effective user alone.
 _EFFECTIVE = os.access in os.supports_effective_ids
@@ -105,6 +106,7 @@ def _serving(settings: Settings, listening: Sequence[Listening]) -> Serving:
             [*secrets, _packages(settings), ("see", os.fsencode(state)), ("see", os.fsencode(kek))],
         ),
         sealed_off=sealed_off(settings),
+        is_traced=are_traces_on(settings, os.environ),
     )
 
 

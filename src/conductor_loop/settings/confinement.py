@@ -18,6 +18,7 @@ from conductor_loop.adapters.users import user_name
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.sandbox import SandboxChoice
 from conductor_loop.settings.model import OPTIONS, Settings
+from conductor_loop.settings.tracing import are_traces_on
 
 _log = logging.getLogger("conductor_loop")
 _PACKAGE = Path(conductor_loop.__file__)
@@ -145,7 +146,7 @@ def _rules(settings: Settings, state: Path) -> Iterator[tuple[str, bytes]]:
         value = getattr(settings, option.attribute)
         if option.reader.leads_to == "file" and value is not None:
             yield "see", os.fsencode(value.absolute())
-    if settings.traces:
+    if are_traces_on(settings, os.environ):
         yield from (("see", os.fsencode(path)) for path in trace_certificates(os.environ))
     if settings.config is not None:
         # Read again on demand, when another file may have its name; never /etc as a whole.

@@ -25,6 +25,7 @@ from conductor_loop.core.settlement import RetryPolicy
 from conductor_loop.core.verdict import Service
 from conductor_loop.disk import Modes
 from conductor_loop.settings import Settings
+from conductor_loop.settings.tracing import are_traces_on
 
 
 def folder_settings(settings: Settings) -> FolderSettings:
@@ -100,7 +101,7 @@ def service(settings: Settings) -> Service:
         mode=settings.mode.value,
         porch_path=settings.porch,
         config_sha256=settings.digest(),
-        is_traced=settings.traces,
+        is_traced=are_traces_on(settings, os.environ),
     )
 
 

@@ -20,6 +20,7 @@ from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import RETRIABLE, State
 from conductor_loop.core.story import exact_moment, summary_json, tell
+from conductor_loop.core.traces import trace_id
 from conductor_loop.core.vitals import Serving
 from conductor_loop.web.feed import Feed, TooManyReaders
 from conductor_loop.web.packages import Packages
@@ -46,6 +47,7 @@ class Pages:
         self._where = f"-handoff {shlex.quote(serving.handoff)}"
         if os.path.join(serving.handoff, ".conductor") != serving.state_dir:
             self._where += f" -state-dir {shlex.quote(serving.state_dir)}"
+        self._is_traced = serving.is_traced
         self._about = {"version": serving.version, "handoff": serving.handoff, "out": serving.out}
 
     def routes(self) -> list[Route]:
@@ -124,6 +126,7 @@ class Pages:
         ]
         facts = {
             **summary_json(summary),
+            "trace_id": trace_id(summary.intent_id) if self._is_traced else None,
             "facts": story.facts,
             "steps": [
                 {
@@ -136,7 +139,7 @@ class Pages:
             ],
             "remedy": story.remedy,
             "retry": self._command("retry", summary) if _may_retry(summary) else "",
-            "why": self._command("why", summary),
+            "why": self._command("why", summary) + (" -traces" if self._is_traced else ""),
             "same_name": [
                 {"intent_id": each.intent_id, "state": each.state.value}
                 for each in reader.summaries_of(summary.name)[:20]

@@ -42,6 +42,7 @@ export class Story {
     facts.append(make("dt", {}, "now"), make("dd", {}, badge(intent.state)));
     fact("id", intent.intent_id);
     for (const [label, text] of intent.facts) fact(label, text);
+    if (intent.trace_id) fact("trace", intent.trace_id);
     for (const other of intent.same_name) {
       const link = make("a", { href: `#${other.intent_id}` }, other.intent_id);
       fact("same name", link, ` (${stateWords[other.state]})`);
