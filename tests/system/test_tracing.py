@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -83,10 +85,35 @@ def test_opentelemetry_s_own_switches_turn_them_off(
 ) -> None:
     name, _, value = switch.partition("=")
     site.environment[name] = value
-    site.hand_over_all({"intent-a.json": intent()})
-    site.once("-traces", "-porch", site.porch(_NOTE))
+    with serving(site, "-traces", "-porch", site.porch(_NOTE)) as server:
+        site.hand_over("intent-a.json", intent())
+        site.wait_for_final(1)
+        story = server.get(f"/api/intents/{site.intent_id('intent-a.json')}")
+        log = server.daemon.log()
     assert site.ledger() == [""]
     assert not receiver.requests
+    assert "trace_id" not in site.verdict("intent-a.json")
+    assert not [line for line in log if "trace.id" in line]
+    assert json.loads(story.body)["trace_id"] is None
+    assert site.asked("why", "intent-a.json", "-traces")["trace_id"] is None
+    assert site.asked("top", "-traces")["recent"][0]["trace_id"] is None
+    assert f"switched off by {switch}" in site.command("doctor", "-traces").stdout
+
+
+def test_page_and_commands_tell_the_trace_that_the_verdict_names(
+    site: Site, receiver: Receiver
+) -> None:
+    with serving(site, "-traces") as server:
+        site.hand_over("intent-a.json", intent())
+        site.wait_for_final(1)
+        trace = site.verdict("intent-a.json")["trace_id"]
+        story = json.loads(server.get(f"/api/intents/{site.intent_id('intent-a.json')}").body)
+        assert receiver.trace_of("intent-a.json")[0].trace_id == trace
+    assert story["trace_id"] == trace
+    assert story["why"].endswith("-traces")
+    assert site.asked("why", "intent-a.json", "-traces")["trace_id"] == trace
+    assert site.asked("top", "-traces")["recent"][0]["trace_id"] == trace
+    assert site.asked("top")["recent"][0]["trace_id"] is None
 
 
 def test_every_attempt_is_a_part_and_failures_say_why(site: Site, receiver: Receiver) -> None:
@@ -186,6 +213,7 @@ def test_a_collector_that_is_away_holds_nothing_up_and_gets_what_it_missed(site:
         with receiving(port) as receiver:
             assert receiver.trace_of("intent-a.json")
             wait_until(lambda: daemon.has_said("traces are exported again"), "the log tells of it")
+        assert sum("no traces can be exported" in each for each in daemon.messages()) == 1
 
 
 def test_what_nobody_takes_is_counted_and_the_daemon_ends_all_the_same(site: Site) -> None:
@@ -200,6 +228,11 @@ def test_what_nobody_takes_is_counted_and_the_daemon_ends_all_the_same(site: Sit
         assert server.metric("conductor_traces_exported_total") == 0
         site.hand_over("intent-b.json", intent(target="b"))
         site.wait_for_final(2)
+        assert server.daemon.stop() == 0
+        said = [each for each in server.daemon.messages() if "trace" in each]
+    assert sum("no traces can be exported" in each for each in said) == 1
+    # The second may have been given up too.
+    assert re.fullmatch("traces that no collector took in time: [12]", said[-1])
 
 
 def test_an_exporter_that_is_killed_goes_on_where_it_was(site: Site, receiver: Receiver) -> None:
@@ -268,6 +301,57 @@ def test_a_protocol_that_is_not_spoken_stops_the_start(site: Site, name: str) ->
     assert done.returncode == 1
     assert "traces are exported by http/protobuf, not by grpc" in done.stderr
     assert not site.handoff.exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318", "traces cannot go to localhost:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:4318", "traces cannot go to http://:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:99999", "traces cannot go to http://c:99999"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=many", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be"),
+        (
+            "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER=nobody",
+            "OpenTelemetry refuses its settings: Requested component 'nobody'",
+        ),
+    ],
+)
+def test_settings_that_nothing_can_be_exported_with_stop_the_start(
+    site: Site, setting: str, told: str
+) -> None:
+    name, _, value = setting.partition("=")
+    site.environment[name] = value
+    done = site.once("-traces")
+    assert done.returncode == 1
+    assert done.stderr.count(told) == 1
+    assert "OTEL_" in done.stderr
+    assert not site.handoff.exists()
+    site.handoff.mkdir()
+    findings = {each["subject"]: each for each in site.asked("doctor", "-traces")}
+    assert findings["traces"]["grade"] == "bad"
+    assert told in findings["traces"]["message"]
+    assert findings["traces"]["hint"]
+
+
+def test_a_setting_that_is_not_understood_is_told_of_once_without_the_secrets_in_it(
+    site: Site, receiver: Receiver
+) -> None:
+    site.environment |= {
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-tenant hunter2",
+    }
+    with site.daemon("-traces") as daemon:
+        site.hand_over("intent-a.json", intent())
+        receiver.trace_of("intent-a.json")
+        assert sum("Unsupported compression type: zstd" in each for each in daemon.messages()) == 1
+        assert daemon.has_said("Header format invalid!")
+        log = json.dumps(daemon.log())
+    assert "hunter2" not in log
+    (found,) = (each for each in site.asked("doctor", "-traces") if each["subject"] == "traces")
+    assert found["grade"] == "warning"
+    assert f"go to {receiver.environment['OTEL_EXPORTER_OTLP_ENDPOINT']}" in found["message"]
+    assert "zstd" in found["message"]
+    assert "hunter2" not in found["message"]
 
 
 def test_without_the_extra_the_start_says_what_to_install(site: Site) -> None:

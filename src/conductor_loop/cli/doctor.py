@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -15,6 +16,7 @@ from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.control import Health
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.settings import Settings
+from conductor_loop.settings.tracing import switched_off_by
 
 Check = Callable[[], Finding | None]
 
@@ -39,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser.add_argument_group("what the daemon would be given"), "porch", "out")
     add_settings(parser.add_argument_group("intents"), "schema")
     add_settings(parser.add_argument_group("trust"), "audit-enabled")
+    add_settings(parser.add_argument_group("logs"), "traces")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -95,6 +98,8 @@ def _checks(producer: str | None, settings: Settings) -> Iterator[tuple[str, Che
         yield "producer", lambda: checkup.check_producer(producer, handoff)
     yield "schema", lambda: _schema(settings)
     yield "signing key", lambda: _key(settings)
+    if settings.traces:
+        yield "traces", _traces
 
 
 def _schema(settings: Settings) -> Finding:
@@ -144,6 +149,27 @@ def _switches(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, Grade.OK, on)
         else:
             yield Finding(name, Grade.WARNING, f"switched off: {off}", f"leave {variable} out")
+
+
+def _traces() -> Finding:
+    from conductor_loop.operations.traces import complaints, destination
+
+    switch = switched_off_by(os.environ)
+    if switch:
+        return Finding("traces", Grade.OK, f"switched off by {switch}")
+    try:
+        misunderstood = complaints(os.environ)
+    except ConductorError as error:
+        return Finding("traces", Grade.BAD, error.message, error.hint)
+    told = f"go to {destination(os.environ)}"
+    if not misunderstood:
+        return Finding("traces", Grade.OK, told)
+    return Finding(
+        "traces",
+        Grade.WARNING,
+        f"{told}; OpenTelemetry goes on without some settings: {'; '.join(misunderstood)}",
+        "correct those OTEL_* variables, or leave them out",
+    )
 
 
 def _daemon(settings: Settings) -> Finding:

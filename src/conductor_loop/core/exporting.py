@@ -28,16 +28,32 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     exported: int = 0
     """Traces since the line before, as the next one."""
     dropped: int = 0
+    damaged: int = 0
+    """Entries of the journal that were passed over, because they cannot be trusted."""
     failing: str = ""
     """Why nothing can be exported now; empty when it can."""
+    refused: str = ""
+    """Why it ends, and why another one would: OpenTelemetry refuses its settings."""
+
+
+class Tried(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a trial found: whether the process could export with the settings that it has."""
+
+    refused: str = ""
+    """What OpenTelemetry refuses; empty when it refuses nothing."""
+    hint: str = ""
+    """What to do about that."""
+    complaints: tuple[str, ...] = ()
+    """What it does not understand, and goes on without."""
 
 
 _encoder = msgspec.json.Encoder()
 _exporting: msgspec.json.Decoder[Exporting] = msgspec.json.Decoder(Exporting)
 _progress: msgspec.json.Decoder[Progress] = msgspec.json.Decoder(Progress)
+_tried: msgspec.json.Decoder[Tried] = msgspec.json.Decoder(Tried)
 
 
-def encode(message: Exporting | Progress) -> bytes:
+def encode(message: Exporting | Progress | Tried) -> bytes:
     """One line of JSON."""
     return _encoder.encode(message) + b"\n"
 
@@ -50,3 +66,8 @@ def decode_exporting(line: bytes) -> Exporting:
 def decode_progress(line: bytes) -> Progress:
     """Raises msgspec.DecodeError for anything else."""
     return _progress.decode(line)
+
+
+def decode_tried(line: bytes) -> Tried:
+    """Raises msgspec.DecodeError for anything else."""
+    return _tried.decode(line)

@@ -18,8 +18,10 @@ from conductor_loop.adapters.sandbox.confinement import Confinement, Rule
 from conductor_loop.adapters.sandbox.rules import system_rules
 from conductor_loop.core.exporting import Exporting, Progress
 from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.scrubbing import scrubbed_message
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import trace_certificates
+from conductor_loop.settings.tracing import are_traces_on
 
 if TYPE_CHECKING:
     import os
@@ -44,14 +46,40 @@ _NEVER = {"always_off", "parentbased_always_off"}
 
 def require_tracing(settings: Settings, environ: Mapping[str, str]) -> None:
     """What the exporting process would fail for stops the start. Raises CannotStart."""
-    if not _are_traces_on(settings, environ):
+    if not are_traces_on(settings, environ):
         return
+    for complaint in complaints(environ):
+        _log.warning("OpenTelemetry goes on without one of its settings: %s", complaint)
+
+
+def complaints(environ: Mapping[str, str]) -> Sequence[str]:
+    """What OpenTelemetry does not understand of its settings; costs a third of a second.
+
+    Raises CannotStart for what it cannot work with.
+    """
+    from conductor_loop.adapters.trace_process import try_exporting
+
+    _require_library()
+    _require_protocol(environ)
+    _require_endpoint(environ)
+    return try_exporting(_passed_on(environ))
+
+
+def destination(environ: Mapping[str, str]) -> str:
+    """Where traces go."""
+    return scrubbed_message(_first(environ, _ENDPOINTS) or _DEFAULT_ENDPOINT)
+
+
+def _require_library() -> None:
     if not all(_is_installed(module) for module in _NEEDED):
         raise CannotStart(
             "-traces is given, and OpenTelemetry is not installed",
             hint="pip install 'conductor-loop[otel]', or leave -traces out",
             code="otel_missing",
         )
+
+
+def _require_protocol(environ: Mapping[str, str]) -> None:
     protocol = _first(environ, _PROTOCOLS) or _SPOKEN
     if protocol != _SPOKEN:
         raise CannotStart(
@@ -61,9 +89,20 @@ def require_tracing(settings: Settings, environ: Mapping[str, str]) -> None:
         )
 
 
+def _require_endpoint(environ: Mapping[str, str]) -> None:
+    """The library would find out with the first trace, and try again and again."""
+    name = next((name for name in _ENDPOINTS if environ.get(name)), "")
+    if name and not _is_web_address(environ[name]):
+        raise CannotStart(
+            f"traces cannot go to {scrubbed_message(environ[name])}: that is no address",
+            hint=f"give the whole of it, e.g. {name}={_DEFAULT_ENDPOINT}",
+            code="otel_endpoint",
+        )
+
+
 def sampled_share(settings: Settings, environ: Mapping[str, str]) -> float | None:
     """Which share of all traces is kept, as the SDK reads it; None: there are no traces."""
-    if not _are_traces_on(settings, environ):
+    if not are_traces_on(settings, environ):
         return None
     sampler = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
     if sampler in _NEVER:
@@ -81,7 +120,7 @@ async def exporting_traces(
     settings: Settings, environ: Mapping[str, str], position: int, counts: Counts
 ) -> AsyncIterator[None]:
     """Export what ends behind a seq of the journal, which is open, while the block runs."""
-    if not _are_traces_on(settings, environ):
+    if not are_traces_on(settings, environ):
         yield
         return
     from conductor_loop.adapters.trace_process import TraceProcess
@@ -89,9 +128,10 @@ async def exporting_traces(
     def count(progress: Progress) -> None:
         counts.traces_exported += progress.exported
         counts.traces_dropped += progress.dropped
+        counts.traces_damaged += progress.damaged
 
     process = TraceProcess(_exporting(settings, environ, position), _passed_on(environ), count)
-    _log.info("traces go to %s", _first(environ, _ENDPOINTS) or _DEFAULT_ENDPOINT)
+    _log.info("traces go to %s", destination(environ))
     running = asyncio.create_task(process.run(), name="traces")
     try:
         yield
@@ -99,13 +139,6 @@ async def exporting_traces(
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-
-
-def _are_traces_on(settings: Settings, environ: Mapping[str, str]) -> bool:
-    """Whether they are asked for; OpenTelemetry's own switches turn them off everywhere."""
-    is_disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    has_exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() != "none"
-    return settings.traces and has_exporter and not is_disabled
 
 
 def _exporting(settings: Settings, environ: Mapping[str, str], position: int) -> Exporting:
@@ -143,6 +176,16 @@ def _passed_on(environ: Mapping[str, str]) -> dict[str, str]:
         or name.upper() in _PROXIES
         or (name == _TRUSTED and not has_own)
     }
+
+
+def _is_web_address(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port has such a number
+        return False
 
 
 def _first(environ: Mapping[str, str], names: Sequence[str]) -> str:

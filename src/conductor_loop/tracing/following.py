@@ -5,13 +5,19 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.core.exporting import Progress, encode
+from conductor_loop.core.faults import JournalDamaged
 from conductor_loop.core.records import Entry
 from conductor_loop.core.states import ENDINGS
 from conductor_loop.core.traces import Trace, trace_of
-from conductor_loop.tracing.sending import Sender
+
+if TYPE_CHECKING:
+    from conductor_loop.tracing.sending import Kept, Sender
 
 _BATCH = 256
 _MOST_BEHIND = 20_000
@@ -31,7 +37,6 @@ class Following:
         self._reader = reader
         self._sender = sender
         self._position = position
-        self._is_failing = False
 
     def run(self) -> None:
         """Send for as long as there is a daemon; what is there at its end is sent once."""
@@ -45,35 +50,51 @@ class Following:
 
     def _step(self) -> bool:
         """Take the next entries; whether there were any."""
-        entries = self._reader.after(self._position, _BATCH)
-        if not entries:
+        last, entries, damaged = self._reader.trusted_after(self._position, _BATCH)
+        if last == self._position:
             return False
         ended = [entry for entry in entries if type(entry.event) in ENDINGS]
-        is_sent = bool(ended) and not self._is_far_behind() and self._send(ended)
-        self._position = entries[-1].seq
-        if is_sent:
-            self._tell(Progress(self._position, exported=len(ended)))
-        elif ended:
-            self._tell(Progress(self._position, dropped=len(ended), failing=self._sender.failing))
+        if self._is_far_behind():
+            told = Progress(last, dropped=len(ended), damaged=damaged)
+        else:
+            told = self._export(last, ended, damaged)
+        self._position = last
+        if ended or damaged:
+            self._tell(replace(told, failing=self._sender.failing))
         return True
 
     def _is_far_behind(self) -> bool:
         return self._reader.last_seq() - self._position > _MOST_BEHIND
 
-    def _send(self, ended: Sequence[Entry]) -> bool:
-        traces = list(self._traces(ended))
+    def _export(self, last: int, ended: Sequence[Entry], damaged: int) -> Progress:
+        """Send what has ended and can be trusted; how it went, up to a seq."""
+        traces, untold = self._traces(ended)
+        kept, damaged = self._sender.kept(traces), damaged + untold
+        if not kept.spans or self._send(kept):
+            return Progress(last, exported=kept.count, damaged=damaged)
+        return Progress(last, dropped=kept.count, damaged=damaged)
+
+    def _traces(self, ended: Sequence[Entry]) -> tuple[Sequence[Trace], int]:
+        """What is told of them, and how many have a part that cannot be trusted."""
+        traces, damaged = [], 0
+        for entry in ended:
+            try:
+                history = self._reader.history(entry.intent_id or "")
+            except JournalDamaged:
+                damaged += 1
+                continue
+            if history:  # one that was tidied away meanwhile has none
+                traces.append(trace_of(history))
+        return traces, damaged
+
+    def _send(self, kept: Kept) -> bool:
         for _ in range(_TRIES):
-            if self._sender.send(traces):
+            if self._sender.send(kept):
                 return True
             self._tell(Progress(self._position, failing=self._sender.failing))
             if self._has_ended(_RETRY_SECONDS):
                 return False
         return False
-
-    def _traces(self, ended: Sequence[Entry]) -> Sequence[Trace]:
-        histories = (self._reader.history(entry.intent_id or "") for entry in ended)
-        # One that was tidied away meanwhile has none.
-        return [trace_of(history) for history in histories if history]
 
     def _has_ended(self, seconds: float) -> bool:
         """Wait so long for the daemon's end; it says nothing else any more."""

@@ -8,14 +8,18 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conductor_loop.adapters.journal.effective_access import ask_for_effective_rights
 from conductor_loop.adapters.journal.reader import open_reader
 from conductor_loop.adapters.sandbox import confinement
-from conductor_loop.core.exporting import Exporting, decode_exporting
-from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.exporting import Exporting, Progress, decode_exporting, encode
+from conductor_loop.core.faults import CannotStart, ConductorError
 from conductor_loop.tracing.following import Following
-from conductor_loop.tracing.sending import Sender
+from conductor_loop.tracing.opening import open_sender
+
+if TYPE_CHECKING:
+    from conductor_loop.tracing.sending import Sender
 
 _log = logging.getLogger("conductor_loop.tracing")
 _NICENESS = 10
@@ -33,15 +37,21 @@ def main() -> None:
         line = lines.readline()
         if not line:  # the daemon was gone before it said anything
             return
+        task = decode_exporting(line)
         try:
-            _export(link, decode_exporting(line))
+            sender = open_sender(task.version)
+        except CannotStart as error:
+            told = f"{error.message} ({error.hint})"
+            link.sendall(encode(Progress(task.position, refused=told)))
+            return
+        try:
+            _export(link, task, sender)
         except ConductorError as error:
             _log.error("%s (%s)", error.message, error.hint)
             sys.exit(error.exit_status)
 
 
-def _export(link: socket.socket, task: Exporting) -> None:
-    sender = Sender(task.version)
+def _export(link: socket.socket, task: Exporting, sender: Sender) -> None:
     _confine(task.confinement)
     ask_for_effective_rights()
     reader = open_reader(Path(task.state_dir), Path(task.kek_file) if task.kek_file else None)

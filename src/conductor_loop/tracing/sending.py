@@ -6,7 +6,8 @@ Endpoint, headers, certificates, sampler, resource: the standard `OTEL_*` variab
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -18,10 +19,23 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, set_span_in_context
 from opentelemetry.trace.status import Status, StatusCode
 
 from conductor_loop.core.traces import Span, Trace, root_of, trace_id
+from conductor_loop.tracing.complaints import Complaints, said_by
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {"intent": SpanKind.CONSUMER, "attempt": SpanKind.CLIENT}
 _LIBRARY = "opentelemetry"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the sampler keeps of some traces."""
+
+    spans: Sequence[ReadableSpan]
+
+    @property
+    def count(self) -> int:
+        """How many traces it is; each has one root."""
+        return sum(span.parent is None for span in self.spans)
 
 
 class Sender:
@@ -30,6 +44,10 @@ class Sender:
     def __init__(self, version: str) -> None:
         self.failing = ""
         """Why the last ones could not be sent; empty when they were."""
+        self._complaints = Complaints()
+        logger = logging.getLogger(_LIBRARY)
+        logger.addHandler(self._complaints)
+        logger.propagate = False
         self._ids = _GivenIds()
         self._ended = _Ended()
         provider = TracerProvider(
@@ -38,21 +56,30 @@ class Sender:
         provider.add_span_processor(self._ended)
         self._tracer = provider.get_tracer("conductor_loop", version)
         self._exporter = OTLPSpanExporter()
-        self._complaints = _Complaints()
-        logger = logging.getLogger(_LIBRARY)
-        logger.addHandler(self._complaints)
-        logger.propagate = False
+        self.complaints = self._complaints.take()
+        """What the SDK does not understand of its settings, and goes on without."""
 
-    def send(self, traces: Iterable[Trace]) -> bool:
-        """Send what the sampler keeps of them; whether it arrived."""
+    def kept(self, traces: Iterable[Trace]) -> Kept:
+        """What the sampler keeps of them."""
         for trace in traces:
             self._replay(trace)
-        spans, self._complaints.first = self._ended.take(), ""
-        if not spans or self._exporter.export(spans) is SpanExportResult.SUCCESS:
-            self.failing = ""
-            return True
-        self.failing = self._complaints.first or "the collector did not take them"
-        return False
+        return Kept(self._ended.take())
+
+    def send(self, kept: Kept) -> bool:
+        """Send them; whether they arrived."""
+        self._complaints.take()
+        self.failing = self._try(kept.spans)
+        return not self.failing
+
+    def _try(self, spans: Sequence[ReadableSpan]) -> str:
+        """Why they did not arrive; empty when they did."""
+        try:
+            result = self._exporter.export(spans)
+        except Exception as error:  # noqa: BLE001  its releases differ in what they catch themselves
+            return said_by(error)
+        if result is SpanExportResult.SUCCESS:
+            return ""
+        return next(iter(self._complaints.take()), "the collector did not take them")
 
     def _replay(self, trace: Trace) -> None:
         """Tell the SDK what has happened, with the moments at which it did."""
@@ -106,15 +133,6 @@ class _Ended(SpanProcessor):
     def take(self) -> list[ReadableSpan]:
         spans, self._spans = self._spans, []
         return spans
-
-
-class _Complaints(logging.Handler):
-    """What the library had to say first: it tells why only in its log, and then that it gave up."""
-
-    first = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.first = self.first or record.getMessage()
 
 
 def _resource(version: str) -> Resource:

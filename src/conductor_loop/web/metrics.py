@@ -158,6 +158,11 @@ def _views(vitals: Vitals) -> Iterator[Metric]:
         "Intents whose trace was given up: no collector took it in time.",
         vitals.counts.traces_dropped,
     )
+    yield _counter(
+        "conductor_traces_damaged_entries",
+        "Journal entries that no trace was made from: they cannot be trusted.",
+        vitals.counts.traces_damaged,
+    )
     behind = max(vitals.committed - vitals.relayed, 0)
     yield _gauge("conductor_views_behind_entries", "Journal entries not in the views yet.", behind)
     yield _gauge(

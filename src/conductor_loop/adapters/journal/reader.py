@@ -15,6 +15,7 @@ from conductor_loop.adapters.journal.integrity import faults_after
 from conductor_loop.adapters.journal.opening import Damage, Opener, Pause, Row, unreadable
 from conductor_loop.adapters.journal.rows import IS_NEWEST, file_key, name_key, target_key
 from conductor_loop.adapters.journal.sealing import Sealer
+from conductor_loop.core.faults import JournalDamaged
 from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Entry, Known, Summary, Unfinished
 from conductor_loop.core.states import State
@@ -25,6 +26,8 @@ FROM events e LEFT JOIN intents i ON i.seq = e.intent"""
 # What was set aside is not told to anybody: it cannot be believed.
 _NOT_ASIDE = "coalesce(e.intent, e.seq) NOT IN (SELECT seq FROM damaged)"
 _AFTER = f"{_ENTRY_COLUMNS} WHERE e.seq > ? AND {_NOT_ASIDE} ORDER BY e.seq LIMIT ?"
+_ALL_AFTER = f"{_ENTRY_COLUMNS} WHERE e.seq > ? ORDER BY e.seq LIMIT ?"
+_ASIDE = "SELECT seq FROM damaged"
 _HISTORY = (
     _ENTRY_COLUMNS + " WHERE e.intent = (SELECT seq FROM intents WHERE id = ?) ORDER BY e.seq"
 )
@@ -94,6 +97,30 @@ class JournalReader:
     def after(self, seq: int, limit: int) -> Sequence[Entry]:
         """See `ports.Feed`."""
         return [self._opener.entry(row) for row in self._rows(_AFTER, (seq, limit))]
+
+    def trusted_after(self, seq: int, limit: int) -> tuple[int, Sequence[Entry], int]:
+        """As `after`, for a view that may have gaps: what cannot be trusted is passed over.
+
+        Returns the seq of the last row, the entries, and how many rows were passed over. Raises
+        JournalDamaged when the file cannot be read at all.
+        """
+        aside = {row[0] for row in self._rows(_ASIDE)}
+        entries: list[Entry] = []
+        passed_over = 0
+        for row in list(self._rows(_ALL_AFTER, (seq, limit))):
+            seq, intent = row[0], row[3]
+            entry = None if (intent or seq) in aside else self._trusted(row)
+            if entry is None:
+                passed_over += 1
+            else:
+                entries.append(entry)
+        return seq, entries, passed_over
+
+    def _trusted(self, row: Row) -> Entry | None:
+        try:
+            return self._opener.entry(row)
+        except JournalDamaged:
+            return None
 
     def parked(self) -> Sequence[tuple[Entry, str]]:
         """See `ports.Feed`."""
