@@ -54,6 +54,15 @@ def left_behind(far: Divided) -> list[Path]:
 @contextlib.contextmanager
 def stopped(far: Divided, where: tuple[str, str]) -> Iterator[Daemon]:
     """Run a distributor that is stopped in the middle of its copy."""
+    with struck(far, where, "signal=SIGSTOP") as distributor:
+        log = far.top / "strace"
+        wait_until(lambda: "stopped by SIGSTOP" in log.read_text(), "it stops")
+        yield distributor
+
+
+@contextlib.contextmanager
+def struck(far: Divided, where: tuple[str, str], fault: str) -> Iterator[Daemon]:
+    """Run a distributor whose copy meets a fault (strace(1)) once."""
     inbox = (far.state / "inbox-id").read_text()
     folders = {
         "claim": far.state / "claimed" / CLAIM,
@@ -61,12 +70,12 @@ def stopped(far: Divided, where: tuple[str, str]) -> Iterator[Daemon]:
     }
     folder, call = where
     log = far.top / "strace"
+    log.touch()
     path = folder.format_map(folders)
-    stop = ("-e", f"trace={call}", "-e", f"inject={call}:signal=SIGSTOP:when=1", "-P", path)
-    far.before = ["strace", "-D", "-f", "-qq", "-o", str(log), *stop]
+    faults = ("-e", f"trace={call}", "-e", f"inject={call}:{fault}:when=1", "-P", path)
+    far.before = ["strace", "-D", "-f", "-qq", "-o", str(log), *faults]
     with far.distributor() as distributor:
         far.before = []
-        wait_until(lambda: "stopped by SIGSTOP" in log.read_text(), "it stops")
         yield distributor
 
 
@@ -122,6 +131,36 @@ def test_a_copy_whose_name_was_taken_meanwhile_gets_it_later(far: Divided) -> No
 
 
 @pytest.mark.needs("strace")
+def test_a_copy_that_has_no_room_when_it_is_synced_is_made_anew(far: Divided) -> None:
+    with struck(far, ("{copy}/intent-a.json", "fsync"), "error=ENOSPC") as distributor:
+        wait_until(lambda: distributor.has_said("No space left on device"), "it says so")
+        wait_until(place(far).exists, "it goes on")
+    assert place(far).read_bytes() == MINE
+    assert (left_behind(far), far.claims()) == ([], [])
+
+
+@pytest.mark.needs("strace")
+def test_a_copy_in_a_handoff_that_was_replaced_is_waited_for(far: Divided) -> None:
+    handoff = place(far).parent
+    away, another_one = handoff.with_name("away"), handoff.with_name("another")
+    with stopped(far, CLAIM_IS_GONE) as distributor:
+        handoff.rename(away)
+        handoff.mkdir()
+        (away / "intent-a.json").mkdir()
+        distributor.send(signal.SIGCONT)
+        wait_until(lambda: distributor.has_said("another folder is in the place"), "it notices")
+        far.hand_over("intent-b.json", intent("amf", 5))
+        wait_until(lambda: far.claims() == ["intent-b.json"], "what comes later waits")
+        handoff.rename(another_one)
+        away.rename(handoff)
+        place(far).rmdir()
+        wait_until(lambda: distributor.has_said("intent-b.json goes to"), "both follow")
+    assert place(far).read_bytes() == MINE
+    assert list(another_one.iterdir()) == []
+    assert (left_behind(far), far.claims()) == ([], [])
+
+
+@pytest.mark.needs("strace")
 def test_a_start_with_a_copy_whose_name_is_taken_keeps_its_target_back_alone(far: Divided) -> None:
     with stopped(far, CLAIM_IS_GONE) as first:
         first.kill()
@@ -154,3 +193,37 @@ def test_a_handoff_that_a_copy_waits_in_is_not_drained(far: Divided) -> None:
     (gone.handoff / "intent-a.json").rmdir()
     assert "1 intents of" in far.distributed().stderr
     assert (gone.handoff / "intent-a.json").read_bytes() == MINE
+
+
+@pytest.mark.parametrize("planted", ["a link", "a file"])
+def test_what_stands_in_place_of_a_copy_is_never_followed(far: Divided, planted: str) -> None:
+    theirs = far.top / "theirs"
+    theirs.mkdir(mode=0o777)
+    (theirs / "intent-a.json").write_bytes(b"theirs")
+    name = f".arriving-{(far.state / 'inbox-id').read_text()}-{CLAIM}"
+    in_place = place(far).parent / name
+    in_place.symlink_to(theirs) if planted == "a link" else in_place.touch()
+    far.hand_over("intent-c.json", intent("smf"))
+    done = far.distributed()
+    assert (done.returncode, done.stdout) == (1, "1 moved, 0 set aside, 1 kept\n")
+    assert f"{name} in" in done.stderr
+    assert [path.read_bytes() for path in theirs.iterdir()] == [b"theirs"]
+    in_place.unlink()
+    assert far.distributed().returncode == 0
+    assert place(far).read_bytes() == MINE
+
+
+def test_a_link_in_place_of_a_handoff_is_never_followed(divided: Divided) -> None:
+    handoff = divided.sites[place_of("amf")].handoff
+    # Where the distributor may move files to, confined as it is.
+    away, theirs = divided.top / "away", divided.handoff / "theirs"
+    theirs.mkdir()
+    with divided.distributor() as distributor:
+        handoff.rename(away)
+        handoff.symlink_to(theirs)
+        divided.hand_over("intent-a.json", intent("amf"))
+        wait_until(lambda: distributor.has_said("nothing can be moved into"), "it notices")
+        handoff.unlink()
+        away.rename(handoff)
+        wait_until((handoff / "intent-a.json").exists, "it goes on")
+    assert list(theirs.iterdir()) == []

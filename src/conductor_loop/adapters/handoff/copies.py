@@ -10,10 +10,10 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from conductor_loop import disk
 from conductor_loop.core.distribution import Parcel, addressed
+from conductor_loop.core.faults import DurabilityLost
 from conductor_loop.core.identity import is_ulid
 
 _log = logging.getLogger("conductor_loop.distribution")
@@ -24,16 +24,13 @@ _MODE = 0o644  # as `handover` has it
 _READ_SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
-@dataclass(frozen=True, slots=True)
 class Copies:
     """The copies of one inbox, wherever they are; handoffs come as open folders."""
 
-    inbox: str
-    """Its id."""
-    claimed: int
-    """Its folder of claims, open."""
-    max_bytes: int
-    """A copy that waits for its name is read up to here, for its target."""
+    def __init__(self, inbox: str, claimed: int, max_bytes: int) -> None:
+        self._inbox, self._claimed = inbox, claimed
+        self._max_bytes = max_bytes  # a copy that waits for its name is read, for its target
+        self._places: dict[str, tuple[int, int]] = {}  # device and inode of the handoff, by id
 
     def make(self, folder: int, parcel: Parcel, body: bytes) -> None:
         """Write the copy, whole and durable, over one that an earlier try left.
@@ -49,16 +46,24 @@ class Copies:
             handle = disk.write_new(staged, parcel.name, body, _MODE)
             try:
                 os.fchmod(handle, _MODE)
-                disk.sync(handle)
+                _sync_copy(handle)
             finally:
                 os.close(handle)
             disk.sync(staged)
         disk.sync(folder)
+        self._places[parcel.intent_id] = _id_of(folder)
 
     def give_name(self, folder: int, parcel: Parcel) -> None:
-        """Rename the copy to its place. Raises OSError: FileExistsError when that is taken."""
+        """Rename the copy to its place. Raises OSError.
+
+        FileExistsError: that is taken. FileNotFoundError: somebody removed the copy.
+        """
         name = self._folder_of(parcel.intent_id)
+        if self._places.get(parcel.intent_id, _id_of(folder)) != _id_of(folder):
+            why = "another folder is in the place of the one that has the copy"
+            raise OSError(errno.ESTALE, why)
         disk.move_new(folder, os.fsencode(name) + b"/" + parcel.name, folder, parcel.name)
+        self._places.pop(parcel.intent_id, None)
         with contextlib.suppress(OSError):  # empty; the next start removes it
             os.rmdir(name, dir_fd=folder)
 
@@ -77,7 +82,7 @@ class Copies:
         return waiting
 
     def _folder_of(self, intent_id: str) -> str:
-        return f"{_STAGED}{self.inbox}-{intent_id}"
+        return f"{_STAGED}{self._inbox}-{intent_id}"
 
     def _finish(self, folder: int, name: str, path: str) -> list[Parcel]:
         intent_id = name.removeprefix(self._folder_of(""))
@@ -96,22 +101,42 @@ class Copies:
         return waiting
 
     def _finish_file(self, folder: int, staged: int, intent_id: str, file: bytes) -> Parcel | None:
-        if exists(self.claimed, b"%b/%b" % (intent_id.encode(), file)):
+        if exists(self._claimed, b"%b/%b" % (intent_id.encode(), file)):
             os.unlink(file, dir_fd=staged)  # it may be half written; it is made anew
             return None
         try:
             disk.move_new(staged, file, folder, file)
         except OSError:
+            self._places[intent_id] = _id_of(folder)
             return addressed(intent_id, file, self._read(staged, file))
         return None
 
     def _read(self, staged: int, file: bytes) -> bytes:
         handle = os.open(file, _READ_SAFELY, dir_fd=staged)
         with open(handle, "rb") as copy:
-            body = copy.read(self.max_bytes + 1)
-        if len(body) > self.max_bytes:
+            body = copy.read(self._max_bytes + 1)
+        if len(body) > self._max_bytes:
             raise OSError(errno.EFBIG, "its file is larger than -max-file-size now")
         return body
+
+
+def _sync_copy(handle: int) -> None:
+    """As `disk.sync`; but that there is no room, as NFS says so late, raises OSError.
+
+    The copy is not synced again then: it is made anew from the claim.
+    """
+    try:
+        disk.sync(handle)
+    except DurabilityLost as lost:
+        cause = lost.__cause__
+        if isinstance(cause, OSError) and cause.errno in disk.ROOM_ERRORS:
+            raise cause from None
+        raise
+
+
+def _id_of(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_dev, status.st_ino
 
 
 def exists(folder: int, name: bytes) -> bool:
