@@ -70,6 +70,7 @@ class Memory:
     parked: dict[int, str] = field(default_factory=dict)
     pauses: dict[str, Pause] = field(default_factory=dict)
     imported: set[tuple[bytes, str]] = field(default_factory=set)
+    told: set[int] = field(default_factory=set)
 
 
 class FakeJournal:
@@ -141,15 +142,32 @@ class FakeJournal:
         for intent_id, place in filed:
             self._memory.rows[intent_id] = replace(self._memory.rows[intent_id], filed=place)
 
-    async def forget(self, intent_ids: Sequence[str]) -> None:
+    async def forget(self, intent_ids: Sequence[str], told_by: int) -> None:
         await self._commit()
-        self._memory.entries = [e for e in self._memory.entries if e.intent_id not in intent_ids]
+        memory = self._memory
+        memory.told.add(told_by)
+        memory.entries = [
+            self._shrunk(e) for e in memory.entries if e.intent_id not in {*intent_ids}
+        ]
         for intent_id in intent_ids:
             row = self._memory.rows[intent_id]
             if self._is_newest_admitted(row):
                 self._memory.rows[intent_id] = replace(row, filed="gone")
             else:
                 del self._memory.rows[intent_id]
+
+    def _shrunk(self, entry: Entry) -> Entry:
+        memory = self._memory
+        if (
+            entry.seq > memory.position
+            or entry.seq in memory.parked
+            or entry.seq not in memory.told
+        ):
+            return entry
+        memory.told.remove(entry.seq)
+        if not isinstance(entry.event, Tidied):
+            return entry
+        return Entry(seq=entry.seq, at=entry.at, event=Tidied(()))
 
     async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
         await self._commit()

@@ -79,10 +79,12 @@ class Journal(Protocol):
     async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
         """Record `Started(attempt)` for each (intent id, attempt); return ids with their bytes."""
 
-    async def forget(self, intent_ids: Sequence[str]) -> None:
+    async def forget(self, intent_ids: Sequence[str], told_by: int) -> None:
         """Drop everything about final intents whose views are gone.
 
         Of the newest admitted one of a target name and digest stay: duplicates are told by them.
+        `told_by` is the seq of the `Tidied` that names them. It loses its ids with the first call
+        that finds it applied by every view: nobody asks for them again.
         """
 
 

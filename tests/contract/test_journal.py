@@ -21,6 +21,7 @@ from conductor_loop.core.events import (
     Failed,
     FailureKind,
     HandedBack,
+    Noticed,
     Paused,
     Published,
     Quarantined,
@@ -31,11 +32,13 @@ from conductor_loop.core.events import (
     Skipped,
     SkipReason,
     Started,
+    Tidied,
     TimedOut,
 )
 from conductor_loop.core.faults import Fault, NoRoom
 from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Known, Record
+from conductor_loop.core.security_events import Severity
 from conductor_loop.core.states import IllegalTransition, State
 from tests.fake_journal import FakeJournal, Memory
 from tests.fakes import (
@@ -658,7 +661,7 @@ async def test_of_the_newest_admitted_intent_of_a_target_a_bare_row_stays(shop: 
 
         ids = [number_id(n) for n in (1, 2, 3, 4)]
         assert _forgettable(opened, shop) == ids
-        await opened.writer.forget(ids)
+        await opened.writer.forget(ids, told_by=0)
 
         known = [opened.reader.newest(target) for target in (A, B)]
         assert [one and one.intent_id for one in known] == [number_id(3), number_id(2)]
@@ -673,11 +676,11 @@ async def test_a_bare_row_goes_once_a_newer_intent_of_its_target_is_admitted(sho
     async with shop.open() as opened:
         await _finish(opened, 1)
         shop.clock.advance(10)
-        await opened.writer.forget([number_id(1)])
+        await opened.writer.forget([number_id(1)], told_by=0)
         await _finish(opened, 2)
 
         assert _forgettable(opened, shop) == [number_id(1)]
-        await opened.writer.forget([number_id(1)])
+        await opened.writer.forget([number_id(1)], told_by=0)
         assert opened.reader.known_ids([number_id(1)]) == set()
 
 
@@ -699,13 +702,46 @@ async def test_what_is_forgotten_leaves_no_trace_and_its_seqs_are_never_given_ag
     async with shop.open() as opened:
         await _finish(opened, 1)
         await _finish(opened, 2)
-        await opened.writer.forget([number_id(1), number_id(2)])
+        await opened.writer.forget([number_id(1), number_id(2)], told_by=0)
     async with shop.open() as opened:
         assert seqs(opened) == []
         assert opened.reader.counts() == {State.PUBLISHED: 1}
         assert opened.reader.known_ids([number_id(1)]) == set()
         assert opened.reader.last_seq() == 6
         assert list(await opened.writer.record([admitted(3)])) == [7]
+
+
+@in_a_loop
+async def test_what_told_of_tidying_keeps_its_ids_until_every_view_has_applied_it(
+    shop: Shop,
+) -> None:
+    first, second, third = (Tidied((number_id(n),)) for n in (1, 2, 3))
+    noticed = Noticed("pressure_over", Severity.INFO)
+    async with shop.open() as opened:
+        (seq,) = await opened.writer.record([Record(None, first)])
+        await opened.writer.forget([], told_by=seq)
+        (seq,) = await opened.writer.record([Record(None, second)])
+        await opened.writer.forget([], told_by=seq)
+        assert _events(opened) == [first, second]
+
+        await opened.writer.advance(1)
+        (parked,) = opened.reader.after(1, 1)
+        await opened.writer.park(parked, "no room")
+        (seq, other) = await opened.writer.record([Record(None, third), Record(None, noticed)])
+        await opened.writer.forget([], told_by=seq)
+        assert _events(opened) == [Tidied(()), second, third, noticed]
+    async with shop.open() as opened:
+        await opened.writer.advance(other)
+        await opened.writer.unpark(2)
+        # Whatever else is named keeps what it says.
+        await opened.writer.forget([], told_by=other)
+        assert _events(opened) == [Tidied(()), Tidied(()), Tidied(()), noticed]
+    async with shop.open() as opened:
+        assert _events(opened) == [Tidied(()), Tidied(()), Tidied(()), noticed]
+
+
+def _events(opened: Opened) -> list[Event]:
+    return [entry.event for entry in opened.reader.after(0, 100)]
 
 
 @in_a_loop

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conductor_loop.core.events import Tidied
 from conductor_loop.core.states import State
 from tests.system.daemon import Site, intent, wait_until
 
@@ -39,6 +40,27 @@ def test_a_processed_file_and_its_verdict_go_after_the_retention(site: Site) -> 
         wait_until(lambda: not site.verdict_path("intent-a.json").exists(), "the verdict goes")
         wait_until(lambda: daemon.has_said("past their retention"), "it is told")
     assert site.command("why", "intent-a.json").returncode == 2
+
+
+def tidied(site: Site) -> list[Tidied]:
+    """What the journal keeps of what tidying told."""
+    with site.journal() as reader:
+        events = [entry.event for entry in reader.after(0, 1_000)]
+    return [event for event in events if isinstance(event, Tidied)]
+
+
+def test_the_journal_forgets_the_ids_too_and_the_audit_log_keeps_them(site: Site) -> None:
+    ids = []
+    for name in ("intent-a.json", "intent-b.json"):
+        finish(site, {name: intent(name[7])})
+        ids.append(site.intent_id(name))
+        with site.daemon("-retention", "1ms", *SOON) as daemon:
+            wait_until(lambda: daemon.has_said("past their retention"), "it is told")
+
+    assert tidied(site) == [Tidied(()), Tidied((ids[1],))]
+    told = site.asked("audit", "show", "--action", "retention.removed")
+    assert [record["details"]["intents"] for record in told] == [[ids[0]], [ids[1]]]
+    assert site.command("audit", "verify", "--complete").returncode == 0
 
 
 def test_the_last_one_of_a_target_goes_too(site: Site) -> None:

@@ -114,7 +114,8 @@ class Housekeeping:
 
     async def _remove(self, due: Sequence[Summary]) -> Sequence[str]:
         # Said first: what is gone without a word would look like a verdict that somebody took.
-        await self._journal.record([Record(None, Tidied(tuple(i.intent_id for i in due)))])
+        event = Tidied(tuple(i.intent_id for i in due))
+        (seq,) = await self._journal.record([Record(None, event)])
         removed = self._tidier.remove(due)
-        await self._journal.forget(removed)
+        await self._journal.forget(removed, told_by=seq)
         return removed

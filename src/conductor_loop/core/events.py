@@ -234,7 +234,10 @@ class Noticed(_Event, frozen=True):
 
 
 class Tidied(_Event, frozen=True):
-    """The retention of these intents is over: whatever is left of them is about to be removed."""
+    """The retention of these intents is over: whatever is left of them is about to be removed.
+
+    The journal keeps the ids only until every view has applied it.
+    """
 
     intent_ids: tuple[str, ...]
 

@@ -20,6 +20,7 @@ from conductor_loop.adapters.journal.sealing import (
     facts_place,
     keyed_place,
 )
+from conductor_loop.adapters.journal.told import shrink_told
 from conductor_loop.core.events import (
     Admitted,
     Duplicated,
@@ -105,6 +106,8 @@ class Statements:
     others: list[tuple[str, Bindings]] = field(default_factory=list)
     forgets: list[str] = field(default_factory=list)
     """Ids of intents of which everything goes that need not stay."""
+    told_by: list[int] = field(default_factory=list)
+    """Seqs of the events that told of these."""
     discards: list[str] = field(default_factory=list)
     """Ids of intents that were set aside and of which everything goes."""
 
@@ -127,6 +130,8 @@ class Statements:
             connection.execute(statement, bindings)
         for intent_id in self.forgets:
             _forget(connection, self.sealer, intent_id, change)
+        if self.told_by:
+            shrink_told(connection, self.sealer, self.told_by)
         for intent_id in self.discards:
             _discard(connection, intent_id, change)
 

@@ -225,9 +225,10 @@ class SqliteJournal:
         told = msgspec.msgpack.encode((name, digest))
         return key, self._sealer.seal(keyed_place(b"imported.file", key), told), at
 
-    async def forget(self, intent_ids: Sequence[str]) -> None:
+    async def forget(self, intent_ids: Sequence[str], told_by: int) -> None:
         """See `ports.Journal`; of the newest admitted of a target the bare row stays."""
-        await self._commit(Statements(self._sealer, forgets=list(intent_ids)))
+        statements = Statements(self._sealer, forgets=list(intent_ids), told_by=[told_by])
+        await self._commit(statements)
 
     async def look_at(self, after: int) -> int:
         """See `ports.Scrubber`."""
