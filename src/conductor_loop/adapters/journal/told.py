@@ -1,7 +1,7 @@
 """What tidying told of shrinks to a bare row once every view has applied it.
 
 The row itself stays: rows are counted, and one that may go could later come back in the place of
-another. Without its ids it costs some 60 bytes for up to 200 intents.
+another. Sealed it takes 66 bytes without its ids, and 5,865 with 200 of them.
 """
 
 from __future__ import annotations
