@@ -306,6 +306,7 @@ def test_a_protocol_that_is_not_spoken_stops_the_start(site: Site, name: str) ->
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
+        ("OTEL_TRACES_EXPORTER=console", "traces are exported by otlp, not by console"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318", "traces cannot go to localhost:4318"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://:4318", "traces cannot go to http://:4318"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT=http://c:99999", "traces cannot go to http://c:99999"),

@@ -35,6 +35,7 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _DEFAULT_ENDPOINT = "http://localhost:4318"
 _SPOKEN = "http/protobuf"
+_EXPORTER = "otlp"
 # What decides where requests go, besides OTEL_*; in both spellings.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 _CERTIFICATES = ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE")
@@ -60,6 +61,7 @@ def complaints(environ: Mapping[str, str]) -> Sequence[str]:
     from conductor_loop.adapters.trace_process import try_exporting
 
     _require_library()
+    _require_exporter(environ)
     _require_protocol(environ)
     _require_endpoint(environ)
     return try_exporting(_passed_on(environ))
@@ -76,6 +78,16 @@ def _require_library() -> None:
             "-traces is given, and OpenTelemetry is not installed",
             hint="pip install 'conductor-loop[otel]', or leave -traces out",
             code="otel_missing",
+        )
+
+
+def _require_exporter(environ: Mapping[str, str]) -> None:
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() or _EXPORTER
+    if exporter != _EXPORTER:
+        raise CannotStart(
+            f"traces are exported by {_EXPORTER}, not by {exporter}",
+            hint="leave OTEL_TRACES_EXPORTER out; none turns traces off",
+            code="otel_exporter",
         )
 
 

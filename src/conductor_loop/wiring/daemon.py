@@ -81,9 +81,11 @@ def run(
     reloading = reloading or Reloading(settings, lambda: settings, lambda _: None)
     try:
         require_porch(settings)
-        require_tracing(settings, os.environ)
         raise_descriptor_limit()
-        return asyncio.run(_serve(settings, reloading, listeners, leave_root_behind(settings)))
+        must_be_confined = leave_root_behind(settings)
+        # Not as root: it loads what the variables of OpenTelemetry name.
+        require_tracing(settings, os.environ)
+        return asyncio.run(_serve(settings, reloading, listeners, must_be_confined))
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
 
