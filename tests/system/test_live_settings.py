@@ -277,6 +277,47 @@ def test_a_verdict_names_the_settings_in_effect(site: Site) -> None:
         )
 
 
+def test_files_wait_above_a_mark_of_memory_and_are_taken_when_it_is_raised(site: Site) -> None:
+    with running(site, "") as one:
+        with_one_unfinished(site)
+        one.change('max-memory = "16MiB"\n')
+        wait_until(lambda: one.daemon.has_said("more memory than -max-memory"), "it holds")
+        site.hand_over("intent-b.json", intent("b"))
+        wait_until(lambda: site.asked("top", "-once")["in_folder"] == 1, "the file is seen to wait")
+        checks = {check["name"]: check for check in site.asked("health")["checks"]}
+        assert "16 MiB are allowed" in checks["memory"]["message"]
+        assert (checks["memory"]["ok"], checks["handoff"]["ok"]) == (False, True)
+        assert "memory" in site.command("doctor").stdout.split("not ready: ")[1]
+        assert site.counts() == {State.WAITING: 1}
+        one.change('max-memory = "1GiB"\n')
+        wait_until(lambda: site.counts() == {State.WAITING: 2}, "it is taken")
+        site.resume()
+        site.wait_for_final(2)
+        assert site.is_healthy()
+    told = site.asked("audit", "show", "--action", "security.intake_")
+    assert [record["action"].removeprefix("security.intake_") for record in told] == [
+        "held", "released"
+    ]  # fmt: skip
+
+
+def test_a_mark_below_what_the_daemon_needs_slows_it_and_does_not_stop_it(site: Site) -> None:
+    with running(site, "") as one:
+        with_one_unfinished(site)
+        one.change('max-memory = "16MiB"\n')
+        wait_until(lambda: one.daemon.has_said("more memory than -max-memory"), "it holds")
+        site.hand_over("intent-b.json", intent("b"))
+        site.resume()
+        assert site.verdict("intent-b.json")["status"] == "success"
+        assert not site.is_healthy()
+
+
+def with_one_unfinished(site: Site) -> None:
+    """What waits for an operator keeps the daemon from being idle."""
+    site.pause()
+    site.hand_over("intent-a.json", intent("a"))
+    wait_until(lambda: site.counts() == {State.WAITING: 1}, "one waits")
+
+
 def test_every_live_setting_is_changed_above() -> None:
     text = Path(__file__).read_text()
     untold = 3  # the rest of the rules, as deny-namespaces; failed-retention, as retention

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from conductor_loop.adapters.handoff.file_system import magic_of, not_local
+from conductor_loop.adapters.pressure import LEAST_SENSIBLE_MARK
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import BUILTIN
@@ -223,6 +224,17 @@ def check_room(subject: str, path: Path) -> Finding:
     if short:
         return Finding(subject, Grade.BAD, told, "make room: the daemon pauses when it is full")
     return Finding(subject, Grade.OK, told)
+
+
+def check_memory(mark: int | None) -> Finding:
+    """Whether the daemon's own memory is bounded, by a mark (bytes) that it can stay below."""
+    if mark is None:
+        return Finding("memory", Grade.OK, "not bounded by -max-memory, nor by a control group")
+    told = f"no more files are taken above {mark >> 20:,} MiB of the daemon's resident memory"
+    if mark < LEAST_SENSIBLE_MARK:
+        hint = f"at rest it uses not much less than {LEAST_SENSIBLE_MARK >> 20} MiB: give more"
+        return Finding("memory", Grade.WARNING, told, hint)
+    return Finding("memory", Grade.OK, told)
 
 
 def check_producer(user: str, handoff: Path) -> Finding:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,9 @@ from conductor_loop.adapters.cpu_quota import cpu_groups, cpu_mounts, group_fold
 from conductor_loop.core.detection.pressure import Level
 
 _PROC = Path("/proc/self")
+_AUTOMATIC_SHARE = 0.8
+LEAST_SENSIBLE_MARK = 64 << 20
+"""At rest the daemon and what it loads need not much less: below, it would hold for ever."""
 
 
 def levels(folders: Sequence[Path]) -> Iterator[Level]:
@@ -42,7 +47,8 @@ def disk_levels(subject: str, told: os.statvfs_result) -> Iterator[Level]:
 def memory_limit() -> int | None:
     """Bytes that the control groups (version 2) allow this process and its group; None: no limit.
 
-    `memory.max` of cgroup-v2.rst of the kernel; the least of the group's own and those above it.
+    `memory.max`, and `memory.high`, above which the kernel throttles (cgroup-v2.rst); the least of
+    the group's own and those above it.
     """
     try:
         mounts = cpu_mounts((_PROC / "mountinfo").read_text(errors="replace"))
@@ -50,12 +56,35 @@ def memory_limit() -> int | None:
     except OSError:
         return None
     found = (
-        _limit(folder / "memory.max")
+        _limit(folder / name)
         for mount in mounts
         if mount.version == 2
         for folder in group_folders(mount, group)
+        for name in ("memory.max", "memory.high")
     )
     return min((limit for limit in found if limit is not None), default=None)
+
+
+def automatic_mark() -> int | None:
+    """Bytes of resident memory above which no more should be begun; None without a limit."""
+    limit = memory_limit()
+    return None if limit is None else max(int(limit * _AUTOMATIC_SHARE), LEAST_SENSIBLE_MARK)
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process (proc_pid_statm(5)); 0 where that cannot be read."""
+    try:
+        pages = int((_PROC / "statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def give_back() -> None:
+    """Return to the system what is free inside this process (malloc_trim(3), glibc only)."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _limit(file: Path) -> int | None:
@@ -70,10 +99,8 @@ def _memory() -> Iterator[Level]:
     limit = memory_limit()
     if not limit:
         return
-    with contextlib.suppress(OSError):
-        pages = int((_PROC / "statm").read_text(encoding="ascii").split()[1])
-        used = pages * os.sysconf("SC_PAGE_SIZE") / limit
-        yield Level("memory_pressure", "resident memory", used)
+    if used := resident_bytes():
+        yield Level("memory_pressure", "resident memory", used / limit)
 
 
 def _descriptors() -> Iterator[Level]:

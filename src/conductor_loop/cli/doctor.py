@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to look at."""
     parser.add_argument("--producer", metavar="USER", help="the user that hands files over")
     parser.add_argument("--json", action="store_true", help="for scripts")
-    add_settings(parser.add_argument_group("what the daemon would be given"), "porch", "out")
+    add_settings(
+        parser.add_argument_group("what the daemon would be given"), "porch", "out", "max-memory"
+    )
     add_settings(parser.add_argument_group("intents"), "schema")
     add_settings(parser.add_argument_group("trust"), "audit-enabled")
     add_settings(parser.add_argument_group("logs"), "traces")
@@ -94,6 +96,7 @@ def _checks(producer: str | None, settings: Settings) -> Iterator[tuple[str, Che
     yield "clock", lambda: checkup.check_clock(handoff)
     yield "room", lambda: checkup.check_room("room", handoff)
     yield "room for out", lambda: checkup.check_room("room for out", out)
+    yield "memory", lambda: checkup.check_memory(settings.memory_mark())
     if producer:
         yield "producer", lambda: checkup.check_producer(producer, handoff)
     yield "schema", lambda: _schema(settings)

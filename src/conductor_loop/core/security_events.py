@@ -86,6 +86,11 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "package_missing": (Severity.MEDIUM, "a file of a package is gone"),
     "package_altered": (Severity.MEDIUM, "a file of a package is not what was rendered"),
     "memory_pressure": (Severity.MEDIUM, "nearly all memory that this may use is in use"),
+    "intake_held": (
+        Severity.HIGH,
+        "the daemon uses more memory than -max-memory; files wait in the folder until it falls",
+    ),
+    "intake_released": (Severity.INFO, "the daemon's memory fell; files are taken again"),
     "descriptor_pressure": (Severity.MEDIUM, "nearly all files that this may open are open"),
     "disk_pressure": (Severity.MEDIUM, "a disk is nearly full"),
     "inode_pressure": (Severity.MEDIUM, "a file system has hardly any inodes left"),

@@ -73,6 +73,14 @@ class Settings(Http, Logs, Intake, Keeping, Running, Porch, Folders):
 
         return min(allowed_cpus(), MOST_WORKERS)
 
+    def memory_mark(self) -> int | None:
+        """Bytes above which intake holds, `auto` resolved on this machine; None: it never does."""
+        if self.max_memory != "auto":
+            return self.max_memory
+        from conductor_loop.adapters.pressure import automatic_mark
+
+        return automatic_mark()
+
 
 def _declared() -> Iterator[Option]:
     for declared in fields(Settings):

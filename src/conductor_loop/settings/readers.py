@@ -104,8 +104,15 @@ def number(least: int, most: int) -> Reader[int]:
 
 def number_or_auto(least: int, most: int) -> Reader[int | Literal["auto"]]:
     """A whole number between two bounds, or the word `auto`."""
-    plain = number(least, most)
+    return _or_auto(number(least, most))
 
+
+def size_or_auto(least: int, most: int) -> Reader[int | Literal["auto"]]:
+    """A size between two bounds, or the word `auto`."""
+    return _or_auto(size(least, most))
+
+
+def _or_auto(plain: Reader[int]) -> Reader[int | Literal["auto"]]:
     def read(given: str) -> int | Literal["auto"]:
         if given.lower() == "auto":
             return "auto"
@@ -114,7 +121,7 @@ def number_or_auto(least: int, most: int) -> Reader[int | Literal["auto"]]:
         except Unreadable as error:
             raise Unreadable(str(error), f"{error.hint}, or auto") from None
 
-    return Reader("N|auto", read, in_toml=(int, str), choices=("auto",))
+    return Reader(f"{plain.metavar}|auto", read, in_toml=(int, str), choices=("auto",))
 
 
 def duration(least: timedelta = timedelta(0)) -> Reader[timedelta]:

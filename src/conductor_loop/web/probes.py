@@ -19,6 +19,7 @@ _MEANINGS = {
     "not-paused": "an operator paused it; to go on: conductor-loop resume",
     "porch": "porch does not work, so attempts wait",
     "room": "the queue is full",
+    "memory": "the daemon uses more memory than -max-memory",
     "disk": "a disk is full",
     "views": "folders or verdicts cannot be written",
     "journal": "the journal cannot be read",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from conductor_loop.conductor.daemon import Conductor
+from conductor_loop.conductor.restraint import Restraint
 from conductor_loop.operations.vitals import Observer
 from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.settings import Settings
@@ -20,7 +21,11 @@ from conductor_loop.wiring.ground import Ground
 
 
 def adopting(
-    conductor: Conductor, ground: Ground, observer: Observer, verdicts: Verdicts
+    conductor: Conductor,
+    ground: Ground,
+    observer: Observer,
+    verdicts: Verdicts,
+    restraint: Restraint,
 ) -> Callable[[Settings], None]:
     """Make what gives settings to a daemon that runs; only live ones differ from those it has."""
 
@@ -30,6 +35,7 @@ def adopting(
         conductor.housekeeping.adopt(retention(settings))
         ground.source.adopt(folder_settings(settings))
         observer.adopt(settings)
+        restraint.mark = settings.memory_mark()
         verdicts.about = service(settings)
 
     return adopt

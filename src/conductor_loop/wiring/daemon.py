@@ -17,10 +17,12 @@ from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.control_socket import serve_control
 from conductor_loop.adapters.journal.writer import SqliteJournal
 from conductor_loop.adapters.own_limits import raise_descriptor_limit
+from conductor_loop.adapters.pressure import give_back, resident_bytes
 from conductor_loop.adapters.systemd.notify import service_manager
 from conductor_loop.conductor.control import Control, parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts
 from conductor_loop.conductor.housekeeping import Housekeeping
+from conductor_loop.conductor.restraint import Memory, Restraint
 from conductor_loop.core.faults import ConductorError, NoRoom
 from conductor_loop.core.naming import shown
 from conductor_loop.operations.traces import exporting_traces, require_tracing
@@ -104,9 +106,10 @@ async def _serve(
         )
         verdicts = _verdicts(settings, ground)
         conductor = _conductor(settings, ground, verdicts, clock, (tally, meters, *listeners))
-        reloading.tell(adopting(conductor, ground, observer, verdicts))
+        restraint = _restraint(settings, ground, conductor, clock)
+        reloading.tell(adopting(conductor, ground, observer, verdicts, restraint))
         source, journal, layout = ground.source, ground.journal, ground.layout
-        checking = partial(checks, conductor, source, journal, meters.counts.alerts)
+        checking = partial(checks, conductor, source, journal, restraint, meters.counts.alerts)
         served.callback(observer.attend, None)
         observer.attend(Daemon(conductor, source, journal, layout, checking))
         read_again = partial(read_settings_again, reloading, ground.notices)
@@ -123,7 +126,7 @@ async def _serve(
             exporting_traces(settings, os.environ, journal.position(), meters.counts),
             serve_control(Path(layout.state_path), control.obey, ground.notices),
             keeping_informed(manager, conductor, observer.stuck),
-            guarding(settings, layout, conductor, ground.keys, ground.notices, clock),
+            guarding(settings, ground, conductor, restraint, clock),
             backing_up(settings, Path(layout.state_path), clock),
         ):
             _log.info(_greeting(settings))
@@ -160,6 +163,15 @@ def _conductor(
         notices=ground.notices,
     )
     return Conductor(parts, policies(settings, rules))
+
+
+def _restraint(
+    settings: Settings, ground: Ground, conductor: Conductor, clock: SystemClock
+) -> Restraint:
+    memory, backlog = Memory(resident_bytes, give_back), conductor.backlog
+    restraint = Restraint(ground.source, memory, lambda: not len(backlog), ground.notices, clock)
+    restraint.mark = settings.memory_mark()
+    return restraint
 
 
 def _verdicts(settings: Settings, ground: Ground) -> Verdicts:

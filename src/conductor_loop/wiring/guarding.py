@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.conductor.daemon import Conductor
+from conductor_loop.conductor.restraint import Restraint
 from conductor_loop.core.detection.pressure import Level
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.jws import Verifier
 from conductor_loop.ports import Clock, Listener, Notices
 from conductor_loop.settings import Settings
+from conductor_loop.wiring.ground import Ground
 
 if TYPE_CHECKING:
     from conductor_loop.adapters.signed_things import SignedThings
@@ -36,20 +38,22 @@ def watchers(settings: Settings, notices: Notices, clock: Clock) -> Sequence[Lis
 @asynccontextmanager
 async def guarding(
     settings: Settings,
-    layout: Layout,
+    ground: Ground,
     conductor: Conductor,
-    keys: Verifier,
-    notices: Notices,
+    restraint: Restraint,
     clock: Clock,
 ) -> AsyncIterator[None]:
     """Keep watch as long as the block lasts."""
     from conductor_loop.conductor.vigil import Vigil
 
-    vigil = Vigil(notices, clock)
+    vigil, layout = Vigil(ground.notices, clock), ground.layout
     folders = [settings.handoff, Path(layout.state_path), settings.out]
-    tasks = [asyncio.create_task(vigil.watch_levels(lambda: _levels(conductor, folders)))]
+    tasks = [
+        asyncio.create_task(vigil.watch_levels(lambda: _levels(conductor, folders))),
+        asyncio.create_task(restraint.run()),
+    ]
     if settings.integrity_interval:
-        examiner = _examiner(settings, layout, keys)
+        examiner = _examiner(settings, layout, ground.keys)
         tasks.append(asyncio.create_task(vigil.examine(examiner, settings.integrity_interval)))
     if settings.compliance_interval:
         tasks.append(asyncio.create_task(_report(settings, clock)))

@@ -9,6 +9,7 @@ from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.journal.writer import SqliteJournal
 from conductor_loop.conductor.backlog import Backlog
 from conductor_loop.conductor.daemon import Conductor
+from conductor_loop.conductor.restraint import Restraint
 from conductor_loop.core.control import Check
 from conductor_loop.core.rates import tell_over_rate
 from conductor_loop.core.security_events import describe_alerts
@@ -20,7 +21,11 @@ _OUTAGE = "the environment fails, not the intents"
 
 
 def checks(
-    conductor: Conductor, source: FolderSource, journal: SqliteJournal, alerts: Mapping[str, int]
+    conductor: Conductor,
+    source: FolderSource,
+    journal: SqliteJournal,
+    restraint: Restraint,
+    alerts: Mapping[str, int],
 ) -> list[Check]:
     """Every check, those that hold included."""
     breaker, backlog = conductor.backlog.breaker, conductor.backlog
@@ -34,6 +39,7 @@ def checks(
         Check("not-paused", not backlog.paused, _RESUME if backlog.paused else ""),
         Check("porch", not breaker.is_open, _OUTAGE if breaker.is_open else ""),
         Check("room", backlog.free > 0, "" if backlog.free > 0 else _crowd(backlog)),
+        Check("memory", not restraint.because, restraint.because),
         Check("rates", ok=True, message=_rates(source, backlog)),
         Check("disk", not journal.lacks_room, "full" if journal.lacks_room else ""),
         Check("views", stalled is None, str(stalled or "")),
@@ -58,7 +64,7 @@ def _crowd(backlog: Backlog) -> str:
 
 
 def _handoff_check(source: FolderSource) -> Check:
-    if source.blocked_by is not None:
+    if source.blocked_by not in (None, source.held_by):
         return Check("handoff", ok=False, message=str(source.blocked_by))
     served = source.state().is_served
     return Check("handoff", served, "" if served else "the folder was replaced or is gone")

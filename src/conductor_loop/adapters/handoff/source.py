@@ -88,6 +88,8 @@ class FolderSource:
         self._arrivals: list[Arrival] = []
         self._refused: dict[bytes, Ignored] = {}
         self._resume_at = 0.0
+        self.held_by: OSError | None = None
+        """Why somebody else wants nothing claimed, as `blocked_by` says when nothing is worse."""
         self.blocked_by = None
         self.looks = 0
         """How often the folder was looked at."""
@@ -99,6 +101,11 @@ class FolderSource:
         self._claims.max_bytes = settings.max_bytes
         self._watch.adopt(settings)
 
+    def hold(self, why: OSError | None) -> None:
+        """Claim nothing for this reason, or (None) go on; what is there waits where it is."""
+        self.held_by = why
+        self._hints.wake()
+
     async def take(self, room: int) -> Sequence[Arrival]:
         """See `ports.Source`. Raises DurabilityLost."""
         while not self._arrivals:
@@ -108,7 +115,7 @@ class FolderSource:
                 self._watch.troubles.clear("claim")
                 self._claim(room)
                 self._read()
-            self.blocked_by = self._watch.troubles.first()
+            self.blocked_by = self._watch.troubles.first() or self.held_by
             if not self._arrivals:
                 if self._is_drained():
                     return ()
@@ -159,7 +166,7 @@ class FolderSource:
     def _claim(self, room: int) -> None:
         """Claim what is complete, until there is no room, no candidate, or the world objects."""
         for _ in range(_LOOKS_AT_ONE_GO):
-            if len(self._claimed) >= room:
+            if self.held_by is not None or len(self._claimed) >= room:
                 break
             now = self._clock.steady()
             if len(self._waiting) and self._limits.is_shut(now):
@@ -282,6 +289,8 @@ class FolderSource:
     def _dues(self) -> list[float]:
         if self._claimed:
             return [0.0]
+        if self.held_by is not None:
+            return [self._clock.steady() + _RETRY_SECONDS]
         due = self._waiting.next_due()
         return [] if due is None else [max(due, self._limits.opens_at())]
 

@@ -9,6 +9,16 @@ from dataclasses import dataclass
 BEGINS, ENDS = 0.9, 0.8
 
 
+_GOES_ON = 0.9
+
+
+def is_over(used: int, mark: int | None, *, was_over: bool) -> bool:
+    """Whether too much is used: from the mark on, until a tenth below it. None: never."""
+    if mark is None:
+        return False
+    return used >= (mark * _GOES_ON if was_over else mark)
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """How much of something is used."""

@@ -13,6 +13,7 @@ from conductor_loop.settings.declared.option import OFF, setting
 
 MOST_WORKERS = 256
 MOST_ATTEMPTS = 100
+LEAST_MEMORY, MOST_MEMORY = 1 << 20, 1 << 40
 # A shorter period would keep a core busy with nothing but listing the folder.
 SHORTEST_PERIOD = timedelta(milliseconds=10)
 SHORTEST_TIMEOUT = timedelta(milliseconds=1)
@@ -48,6 +49,14 @@ class Running:
         "2",
         _RUNNING,
         "attempts at a time; auto: what the cgroup's CPU quota allows",
+    )
+    max_memory: int | Literal["auto"] | None = setting(
+        readers.unless(OFF, readers.size_or_auto(LEAST_MEMORY, MOST_MEMORY)),
+        "auto",
+        _RUNNING,
+        "resident memory of the daemon above which no more files are taken until it falls;"
+        " auto: 80% of what its control group allows; 0 = never",
+        is_live=True,
     )
     run_as: str | None = setting(
         readers.unless(("",), readers.text("USER[:GROUP]")),
