@@ -47,7 +47,7 @@ async def test_what_nobody_understands_is_logged_and_another_one_is_started(
 
 @in_a_loop
 async def test_one_that_does_not_end_is_waited_for_while_everything_else_goes_on(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await journal_with(tmp_path, ended(1))
     words = tuple(Confinement().words())
@@ -79,6 +79,8 @@ async def test_one_that_does_not_end_is_waited_for_while_everything_else_goes_on
     assert turns > 10
     assert running.cancelled()
     assert _child_count() == 0
+    said = [each.getMessage() for each in caplog.records]
+    assert said == ["the process that t took over 1 s to end: killed"]
 
 
 def _child_count() -> int:

@@ -118,8 +118,10 @@ class Companion:
         child, self._child = self._child, None
         if child is None:
             return "it did not start"
+        task, patience = self._program.task, self._program.ending_seconds
         try:
-            await _ended(child, self._program.ending_seconds)
+            if await _ended(child, patience) is None:
+                _log.warning("the process that %s took over %g s to end: killed", task, patience)
         finally:  # cancelled once more, it gets no more time
             child.kill()
         code = await _ended(child, _DYING_SECONDS)
