@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +70,18 @@ class Ground:
             return 0
         return sum(entry.name.endswith(".status") for entry in os.scandir(self.status))
 
-    def once(self, *flags: str, environment: Mapping[str, str] | None = None) -> Once:
-        """Run `-once` to its end. Raises CannotMeasure when it does not end with 0."""
-        command, variables = self._command("-once", *flags), {**os.environ, **(environment or {})}
+    def once(
+        self,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (str(COMMAND),),
+    ) -> Once:
+        """Run `-once` to its end. Raises CannotMeasure when it does not end with 0.
+
+        `program` are the words before the flags, for one that is more than the command.
+        """
+        _, *given = self._command("-once", *flags)
+        command, variables = [*program, *given], {**os.environ, **(environment or {})}
         begin = time.monotonic()
         with self.log.open("ab") as log:
             running = subprocess.Popen(command, stdout=log, stderr=log, env=variables)

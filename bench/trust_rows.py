@@ -1,9 +1,12 @@
-"""The row about trust: throughput with every protection on, beside the same with some off."""
+"""The rows about trust: throughput with protections on and off, and what proving costs."""
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.ground import ground
@@ -48,6 +51,71 @@ def shares(setting: Setting) -> Measured:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What one run cost, in CPU seconds of the daemon's own process."""
+
+    process: float
+    audit: float
+    verdicts: float
+    signature: float
+    signatures: int
+
+
+def signing(setting: Setting) -> Measured:
+    """CPU of signing and audit as a share of the daemon's in the same run; median of runs.
+
+    Signing cannot be switched off, so it is not compared with a run without. What an empty run
+    costs is taken off each figure, as it is from rates.
+    """
+    porch = setting.porch()
+    costs = [_cost(setting, porch) for _ in range(3 if setting.quick else 7)]
+    audit = statistics.median(cost.audit / cost.process for cost in costs)
+    verdicts = statistics.median(cost.verdicts / cost.process for cost in costs)
+    share = statistics.median((cost.audit + cost.verdicts) / cost.process for cost in costs)
+    each = statistics.median(cost.signature / cost.signatures for cost in costs) * 1e6
+    count = statistics.median(cost.signatures for cost in costs)
+    return Measured(
+        f"{share:.0%} of the daemon's CPU: audit with its signatures {audit:.0%}, verdicts"
+        f" {verdicts:.0%}; {count:,.0f} signatures of {each:.0f} µs",
+        {
+            "share": share,
+            "share_audit": audit,
+            "share_verdicts": verdicts,
+            "signatures": count,
+            "signature_microseconds": each,
+            "cpu_seconds": statistics.median(cost.process for cost in costs),
+        },
+        met=share <= 0.25,
+    )
+
+
+def _cost(setting: Setting, porch: str) -> _Cost:
+    """A run's cost, less that of an empty run of the same kind."""
+    with ground(setting.parent) as place:
+        file = place.staging / "cost.json"
+        program = (sys.executable, "-P", str(Path(__file__).with_name("cost.py")), str(file))
+        place.once("-porch", porch, program=program)
+        empty = json.loads(file.read_bytes())
+        place.hand_over(place.stage(0, _COUNT))
+        place.settle_disk()
+        place.once("-porch", porch, program=program)
+        full = json.loads(file.read_bytes())
+        if place.verdicts() != _COUNT:
+            raise CannotMeasure(f"{place.verdicts()} verdicts for {_COUNT} intents")
+
+    def spent(label: str) -> float:
+        return float(full["seconds"].get(label, 0.0) - empty["seconds"].get(label, 0.0))
+
+    return _Cost(
+        process=full["process"] - empty["process"],
+        audit=spent("audit"),
+        verdicts=spent("verdicts"),
+        signature=spent("signature"),
+        signatures=full["calls"]["signature"] - empty["calls"]["signature"],
+    )
+
+
 def _rate(setting: Setting, porch: str, environment: Mapping[str, str]) -> float:
     """Intents a second, without the time of an empty run of the same kind."""
     with ground(setting.parent) as place:
@@ -67,5 +135,12 @@ TRUST_ROWS = (
         "–",
         "75% of that without audit, and without sandbox; 0.25 of raw without all",
         shares,
+    ),
+    Row(
+        "signing",
+        "`-once`, 1,000, no-op porch: CPU of signing and audit",
+        "–",
+        "25% of the daemon's CPU",
+        signing,
     ),
 )
