@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.system.daemon import PATIENCE
 from tests.system.test_trace_process import ended, journal_with
 
 PROGRAM = "conductor_loop.tracing.program"
+NO_DESCRIPTOR = 99_999
 
 
 @in_a_loop
@@ -43,6 +45,30 @@ async def test_what_nobody_understands_is_logged_and_another_one_is_started(
     assert len(errors) == 1
     assert "said what nobody understands" in errors[0]
     assert any("again in 0.2 s" in each.getMessage() for each in caplog.records)
+
+
+@in_a_loop
+async def test_one_that_cannot_be_started_is_tried_again_and_leaves_nothing_open() -> None:
+    told: list[str] = []
+    is_again = asyncio.Event()
+
+    def note(how: str) -> None:
+        told.append(how)
+        if len(told) == 2:
+            is_again.set()
+
+    async def talk(link: socket.socket) -> None:
+        raise AssertionError("there is nobody to talk to")
+
+    before = len(os.listdir("/proc/self/fd"))
+    program = Program("t", PROGRAM, inherited=(NO_DESCRIPTOR,))
+    running = asyncio.create_task(Companion(program, talk, note).run())
+    async with asyncio.timeout(PATIENCE):
+        await is_again.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert told == ["it did not start"] * 2
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @in_a_loop

@@ -87,8 +87,7 @@ class Companion:
     async def _live(self) -> None:
         """Start one and talk to it until its end, or until it cannot be talked to."""
         try:
-            self._link = self._start()
-            await self._talk(self._link)
+            await self._talk(self._start())
         except OSError as error:
             _log.warning("the process that %s: %s", self._program.task, error)
         except ValueError as error:
@@ -98,6 +97,7 @@ class Companion:
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         ours.settimeout(0)
+        self._link = ours  # known before anything can fail, so that it is closed
         with theirs:
             self._child = subprocess.Popen(
                 command_of(self._program.module, str(theirs.fileno())),
