@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from conductor_loop.core.faults import DurabilityLost
 
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+_TURN = b".moving.lock"
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 _FROM_START, _TO_END = ctypes.c_int64(0), ctypes.c_int64(0)  # sync_file_range(2)
 _NO_SUCH_FLAG = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
@@ -80,17 +82,33 @@ def move_new(source: int, name: bytes, destination: int, new_name: bytes) -> Non
     """As `rename_new`, but a file never has both names, whatever it is and wherever one is killed.
 
     Where the file system knows no RENAME_NOREPLACE (NFS), it is looked whether the name is free,
-    then renamed: fit for a folder in which nobody else makes that name in between.
+    then renamed, under a lock: fit for a folder in which nobody makes names but by this call.
+    Another's turn there raises BlockingIOError.
     """
     try:
         _renameat2(source, name, destination, new_name, _RENAME_NOREPLACE)
     except OSError as error:
         if error.errno not in _NO_SUCH_FLAG:
             raise
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(new_name, dir_fd=destination, follow_symlinks=False)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=destination)
+        with _turn_in(destination):
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(new_name, dir_fd=destination, follow_symlinks=False)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+            os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=destination)
+
+
+@contextlib.contextmanager
+def _turn_in(folder: int) -> Iterator[None]:
+    """Keep other `move_new` out of a folder; never waits, as its holder may have been stopped."""
+    # A file, as NFS locks none that is not open for writing: no folder (flock(2)).
+    handle = os.open(_TURN, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o660, dir_fd=folder)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, "another process moves a file into it") from None
+    finally:
+        os.close(handle)
 
 
 def exchange(source: int, name: bytes, destination: int, new_name: bytes) -> None:

@@ -60,7 +60,21 @@ class Inbox:
 
     def run_once(self, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Divide what is there, under another command if one is given."""
-        words = ["distribute", "-handoff", str(self.handoff), "-to", f"{self.far}/{{}}"]
+        return self._divide(self.handoff, before)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether files have to be copied."""
+        return self.far.stat().st_dev != self.top.stat().st_dev
+
+    def run_another(self) -> subprocess.CompletedProcess[str]:
+        """Divide another inbox, an empty one, among the same handoffs."""
+        another = self.top / "another"
+        another.mkdir()
+        return self._divide(another)
+
+    def _divide(self, inbox: Path, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        words = ["distribute", "-handoff", str(inbox), "-to", f"{self.far}/{{}}"]
         return subprocess.run(
             [*before, *COMMAND, *words, "--count", "2", "-once", "-debounce", "1ms"],
             capture_output=True,
@@ -80,8 +94,10 @@ class Inbox:
     def left(self) -> list[str]:
         """What lies about that should not: files on their way, copies."""
         claimed = self.handoff.glob(".conductor/claimed/*")
-        return [str(path) for path in (*self.handoff.glob("*.json"), *claimed, *self.far.rglob("*"))
-                if path not in {self.far / "0", self.far / "1"}]  # fmt: skip
+        wanted = {self.far / "0", self.far / "1"}
+        found = (*self.handoff.glob("*.json"), *claimed, *self.far.rglob("*"))
+        # The lock of a file system without RENAME_NOREPLACE stays.
+        return [str(path) for path in found if path not in wanted and path.name != ".moving.lock"]
 
 
 Story = tuple[Inbox, Counter[tuple[str, str, bytes]], list[Usage]]
@@ -124,6 +140,10 @@ def wrong_after(inbox: Inbox, whole: Counter[tuple[str, str, bytes]], call: str,
     wrong = []
     if done.returncode not in (0, 1, *KILLED) or "this is a defect" in done.stderr:
         wrong.append(f"ended with {done.returncode}: {done.stderr[-400:]}")
+    if inbox.is_far:  # another inbox's distributor leaves copies alone
+        other = inbox.run_another()
+        if other.returncode != 0:
+            wrong.append(f"another inbox's ended with {other.returncode}: {other.stderr[-400:]}")
     # Daemons take what has come before the distributor is started again.
     taken = inbox.take()
     again = inbox.run_once()

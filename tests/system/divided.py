@@ -37,8 +37,11 @@ class Divided(Site):
         return self.command(*self.words, "-once", *flags)
 
     @contextlib.contextmanager
-    def distributor(self, *flags: str) -> Iterator[Daemon]:
-        """Run a distributor meanwhile; one that is alive at the end must end in order."""
+    def distributor(self, *flags: str, begins: bool = True) -> Iterator[Daemon]:
+        """Run a distributor meanwhile; one that is alive at the end must end in order.
+
+        It divides when the block begins, unless that is not waited for.
+        """
         log_file = self.top / f"distributor-{len(list(self.top.glob('distributor-*')))}.log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
@@ -49,7 +52,8 @@ class Divided(Site):
             )
         daemon = Daemon(process, log_file)
         try:
-            wait_until(lambda: daemon.has_said("dividing") or not daemon.is_alive, "it divides")
+            if begins:
+                wait_until(lambda: daemon.has_said("dividing") or not daemon.is_alive, "it divides")
             yield daemon
             assert not daemon.is_alive or daemon.stop() == 0, log_file.read_text()
         finally:

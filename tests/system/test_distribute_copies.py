@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,26 @@ def test_what_stands_in_place_of_a_copy_is_never_followed(far: Divided, planted:
     assert place(far).read_bytes() == MINE
 
 
+def test_an_inbox_keeps_its_id_wherever_it_is_moved(divided: Divided) -> None:
+    assert divided.distributed().returncode == 0
+    first = (divided.state / "inbox-id").read_text()
+    divided.handoff = divided.handoff.rename(divided.top / "front" / "moved")
+    assert divided.distributed().returncode == 0
+    assert (divided.handoff / ".conductor/inbox-id").read_text() == first
+    other = another(divided)
+    assert other.distributed().returncode == 0
+    assert (other.state / "inbox-id").read_text() != first
+
+
+def test_an_inbox_whose_id_was_spoiled_is_not_divided(divided: Divided) -> None:
+    assert divided.distributed().returncode == 0
+    (divided.state / "inbox-id").write_bytes(b"\xff")
+    divided.hand_over("intent-a.json", intent("amf"))
+    done = divided.distributed()
+    assert (done.returncode, "has no id in it" in done.stderr) == (1, True)
+    assert (divided.handoff / "intent-a.json").exists()
+
+
 def test_a_link_in_place_of_a_handoff_is_never_followed(divided: Divided) -> None:
     handoff = divided.sites[place_of("amf")].handoff
     # Where the distributor may move files to, confined as it is.
@@ -227,3 +248,44 @@ def test_a_link_in_place_of_a_handoff_is_never_followed(divided: Divided) -> Non
         away.rename(handoff)
         wait_until((handoff / "intent-a.json").exists, "it goes on")
     assert list(theirs.iterdir()) == []
+
+
+@pytest.mark.needs("strace")
+def test_where_no_rename_can_refuse_to_replace_two_inboxes_take_turns(divided: Divided) -> None:
+    # As NFS answers; stopped after it was looked whether the name is free, before the rename.
+    other, handoff = another(divided), place(divided).parent
+    calls, log = ("renameat2", "newfstatat"), divided.top / "strace"
+    answers = ("-e", "inject=renameat2:error=EINVAL")
+    stops = ("-e", "inject=newfstatat:signal=SIGSTOP", "-P", str(handoff), "-o", str(log))
+    strace = ("strace", "-D", "-f", "-qq", "-e", f"trace={','.join(calls)}", *answers)
+    log.touch()
+    divided.before = [*strace, *stops]
+    other.before = [*strace, "-o", "/dev/null"]
+    divided.hand_over("intent-a.json", MINE)
+    other.hand_over("intent-a.json", intent("amf", 5))
+    with divided.distributor(begins=False) as first:
+        go_on_until_it_looked(first, log, "intent-a.json")
+        done = other.distributed()
+        assert (done.returncode, done.stdout) == (1, "0 moved, 0 set aside, 1 kept\n")
+        first.send(signal.SIGCONT)
+        wait_until(lambda: first.has_said("intent-a.json goes to"), "it goes on")
+        first.kill()
+    assert place(divided).read_bytes() == MINE
+    place(divided).unlink()
+    assert other.distributed().returncode == 0
+    assert place(divided).read_bytes() == intent("amf", 5)
+
+
+def go_on_until_it_looked(distributor: Daemon, log: Path, name: str) -> None:
+    """Let go of a distributor that is stopped at each look, but not of the one at this name."""
+    for stops in range(1, 100):
+        wait_until(partial(has_stopped, log, stops), "it stops")
+        if any(name in line and "newfstatat(" in line for line in log.read_text().splitlines()):
+            return
+        distributor.send(signal.SIGCONT)
+    pytest.fail("it never looked")
+
+
+def has_stopped(log: Path, times: int) -> bool:
+    """Whether strace has told of so many stops."""
+    return log.read_text().count("stopped by SIGSTOP") >= times
