@@ -61,7 +61,7 @@ def tell(done: Rescued, *, is_json: bool) -> None:
     if done.made_at is not None:
         print_line(f"backup of {done.made_at:%Y-%m-%d %H:%M:%S} UTC: {done.intents} intents")
     if done.audit_files:
-        print_line(f"the audit log {verb} put back: {done.audit_files} files")
+        print_line(f"{done.audit_files} files of the audit log {verb} put back")
     print_line(f"{len(done.plan.settled)} open intents {verb} ended as their verdicts tell")
     print_line(f"{len(done.plan.adopted)} intents {verb} taken over from verdicts alone")
     print_line(f"{len(done.plan.held)} may have run, nobody knows: {verb} held, not run")

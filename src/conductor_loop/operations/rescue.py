@@ -283,10 +283,13 @@ def _restored(how: str, manifest: Manifest | None, by: str, lost_to: int) -> Not
 
 def _newest_audited(state: Path) -> int:
     """The highest number of a journal's entry that the audit log tells of; 0 without one."""
-    files = log_files(state)[-2:]
-    return max(
-        (int(found) for path in files for found in _AUDITED.findall(path.read_bytes())), default=0
-    )
+    return max((seq for path in log_files(state)[-2:] for seq in _audited_in(path)), default=0)
+
+
+def _audited_in(path: Path) -> Iterator[int]:
+    with path.open("rb") as file:  # a file may have a gigabyte
+        for line in file:
+            yield from map(int, _AUDITED.findall(line))
 
 
 def _newest_named(layout: Layout, believed: Container[str]) -> int:
