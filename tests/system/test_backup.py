@@ -416,6 +416,21 @@ def test_what_no_signature_covers_yet_is_not_in_a_backup(audited: Site) -> None:
     assert contents(audited, "one.age")[f"audit/{newest.name}"] == whole
 
 
+def test_a_long_audit_log_passes_through_little_memory(audited: Site) -> None:
+    finish(audited, "a")
+    long, length = audited.state / "audit" / "audit-000000000000.jsonl", 160 << 20
+    with long.open("wb") as file:
+        for _ in range(160):
+            file.write(((1 << 20) - 1) * b" " + b"\n")
+    # In KiB; what a process may have of its own (RLIMIT_DATA).
+    audited.before = ["sh", "-c", 'ulimit -d 120000; exec "$@"', "sh"]
+    made = back_up(audited, "one.age", "--with-keys")
+    shutil.rmtree(audited.state)
+
+    assert told(restore(audited, "one.age"))["audit_files"] == made["audit_files"]
+    assert long.stat().st_size == length
+
+
 def last_line(held: dict[str, bytes]) -> bytes:
     *_, last = sorted(name for name in held if name.startswith("audit/"))
     return held[last].rstrip(b"\n").rsplit(b"\n", 1)[-1]
