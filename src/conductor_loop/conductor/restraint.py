@@ -10,7 +10,7 @@ from typing import Protocol
 from conductor_loop.core.detection.pressure import is_over
 from conductor_loop.ports import Clock, Notices
 
-# A look takes some 20 microseconds. In a second, intake adds at most a few thousand intents.
+# A look takes some 40 microseconds. In a second, intake adds at most a few thousand intents.
 _LOOK_SECONDS = 1.0
 _MIB = 1 << 20
 
