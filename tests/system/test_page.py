@@ -13,6 +13,7 @@ from tests.browser import Browser, chromium
 from tests.otlp_receiver import receiving
 from tests.system.daemon import Site, intent
 from tests.system.test_http import Server, serving
+from tests.system.test_tampering import damage
 
 pytestmark = pytest.mark.needs("chromium")
 SCRIPT = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -75,6 +76,19 @@ def test_the_page_shows_what_is_and_follows_what_happens(site: Site, tmp_path: P
             )
             site.resume()
             site.wait_for_final(22)
+
+
+def test_row_25_what_was_altered_in_the_journal_does_not_stop_the_page(
+    site: Site, tmp_path: Path
+) -> None:
+    with serving(site) as server:
+        site.hand_over("intent-bad.json", b"{}")
+        site.wait_for_final(1)
+        damage(site.state, "event", "events", "intent IS NOT NULL")
+        with opened(server, tmp_path) as browser:
+            browser.wait_for(f"{SHOWN_FILES}.includes('intent-bad.json')", "the list was read")
+            site.hand_over("intent-good.json", intent())
+            browser.wait_for(f"{SHOWN_FILES}.includes('intent-good.json')", "it still follows")
 
 
 def test_one_intents_story_is_opened_by_keyboard_and_has_its_package_and_remedy(

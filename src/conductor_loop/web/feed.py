@@ -13,9 +13,9 @@ import msgspec
 
 from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.core.events import Event, Failed, Quarantined, Rejected, TimedOut
-from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.faults import ConductorError, JournalDamaged
 from conductor_loop.core.naming import shown
-from conductor_loop.core.records import Entry
+from conductor_loop.core.records import Entry, Summary
 from conductor_loop.core.states import UNSUCCESSFUL, State
 from conductor_loop.core.story import summary_json
 from conductor_loop.web.board import Board
@@ -70,6 +70,7 @@ class Feed:
         while self._readers:
             try:
                 seq = await self._tell_changes(seq)
+                await self._count_queue()
             except (ConductorError, apsw.Error) as error:
                 _log.warning("the journal could not be read for the page: %s", error)
             self._tell("now", self._now())
@@ -90,7 +91,6 @@ class Feed:
         self._note_failures(entries)
         if changed:
             self._tell("intents", {"intents": changed, "missed": last - seq > _MOST_ENTRIES})
-        await self._count_queue()
         return last
 
     async def _count_queue(self) -> None:
@@ -149,8 +149,15 @@ class Feed:
 def _recent_failures(reader: JournalReader) -> tuple[int, list[Entry]]:
     seq = reader.last_seq()
     failed = reader.summaries(states=UNSUCCESSFUL, limit=_REMEMBERED_FAILURES)
-    histories = (reader.history(each.intent_id) for each in reversed(failed))
-    return seq, [history[-1] for history in histories if history]
+    return seq, [last for each in reversed(failed) for last in _last_trusted(reader, each)]
+
+
+def _last_trusted(reader: JournalReader, intent: Summary) -> Sequence[Entry]:
+    """What happened to an intent last; nothing when it cannot be trusted, which others tell."""
+    try:
+        return reader.history(intent.intent_id)[-1:]
+    except JournalDamaged:
+        return ()
 
 
 def _changes(
@@ -158,11 +165,11 @@ def _changes(
 ) -> tuple[int, Sequence[Entry], list[dict[str, object]]]:
     """The last seq, the newest entries after `seq`, and the intents that they are about."""
     last = reader.last_seq()
-    entries = reader.after(max(seq, last - _MOST_ENTRIES), _MOST_ENTRIES)
+    reached, entries, _ = reader.trusted_after(max(seq, last - _MOST_ENTRIES), _MOST_ENTRIES)
     newest = list(dict.fromkeys(e.intent_id for e in reversed(entries) if e.intent_id))
     found = (reader.summary(intent_id) for intent_id in newest[:_MOST_CHANGES])
     changed = [{**summary_json(each), "seq": each.seq} for each in found if each is not None]
-    return entries[-1].seq if entries else last, entries, changed
+    return max(reached, last), entries, changed
 
 
 def _queue_by_target(reader: JournalReader) -> list[tuple[str, int]]:
