@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from conductor_loop.adapters.schema import compile_schema, load_schema
+from conductor_loop.adapters.intent_check import check_against
 from conductor_loop.core.contract import SYSTEM_NAMESPACES
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Constraints, Intent, IntentType, NephioContext, Target
@@ -34,7 +34,7 @@ SEED = {
     "source": "planner",
     "correlation_id": "scale-2024-001",
 }
-CHECK = compile_schema(load_schema(None))
+CHECK = check_against(None)
 RULES = IntakeRules(CHECK)
 # An operator's schema that asks for nothing: the core stands alone.
 LAX = IntakeRules(lambda _: ())

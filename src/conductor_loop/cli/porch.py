@@ -115,7 +115,7 @@ def _write(intent: str, out: str, *, is_structured: bool) -> int:
 
 def _package(body: bytes, mode: Mode) -> Package | int:
     """Render an intent, or tell its faults and return the exit status."""
-    from conductor_loop.adapters.schema import compile_schema, load_schema
+    from conductor_loop.adapters.intent_check import check_against
     from conductor_loop.core.contract import SYSTEM_NAMESPACES
     from conductor_loop.core.faults import Fault
     from conductor_loop.core.packages import render
@@ -124,7 +124,7 @@ def _package(body: bytes, mode: Mode) -> Package | int:
     if len(body) > _LONGEST_INTENT:
         return _told(Fault("too_large", f"the intent is larger than {_LONGEST_INTENT} bytes"))
     # Whether system namespaces may be touched is decided at intake, by the daemon's operator.
-    rules = IntakeRules(compile_schema(load_schema(None)), SYSTEM_NAMESPACES)
+    rules = IntakeRules(check_against(None), SYSTEM_NAMESPACES)
     intent = read_intent(body, rules)
     if isinstance(intent, Unreadable):
         return _told(*intent.faults)

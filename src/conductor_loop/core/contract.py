@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple, TypeGuard
@@ -193,3 +193,19 @@ NEPHIO_RULES = {
     "workload_cluster": _text(253),
     "blueprint_name": _text(253),
 }
+
+
+def keeps_contract(document: object) -> bool:
+    """Tell a document that keeps every rule, and whose top level has no other fields."""
+    return (
+        isinstance(document, dict)
+        and all(name in document for name in REQUIRED)
+        and document.keys() <= INTENT_RULES.keys()
+        and _keeps(document, INTENT_RULES)
+        and _keeps(document.get("constraints", {}), CONSTRAINT_RULES)
+        and _keeps(document.get("nephio_context", {}), NEPHIO_RULES)
+    )
+
+
+def _keeps(members: Mapping[str, object], rules: Mapping[str, Rule]) -> bool:
+    return all(rules[name].is_kept_by(value) for name, value in members.items() if name in rules)

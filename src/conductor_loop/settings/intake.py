@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conductor_loop.adapters.schema import compile_schema, load_schema
+from conductor_loop.adapters.intent_check import check_against
 from conductor_loop.core.contract import SYSTEM_NAMESPACES
 from conductor_loop.core.namespaces import NamespacePolicy
 from conductor_loop.core.reading import IntakeRules
@@ -10,9 +10,9 @@ from conductor_loop.settings.model import Settings
 
 
 def intake_rules(settings: Settings) -> IntakeRules:
-    """Compile the schema, built in or the operator's. Raises CannotStart when it is not usable."""
-    schema = load_schema(None if settings.schema is None else str(settings.schema))
-    return changed_rules(settings, IntakeRules(compile_schema(schema)))
+    """With the built-in schema, or the operator's. Raises CannotStart when that is not usable."""
+    check = check_against(None if settings.schema is None else str(settings.schema))
+    return changed_rules(settings, IntakeRules(check))
 
 
 def changed_rules(settings: Settings, rules: IntakeRules) -> IntakeRules:

@@ -130,7 +130,9 @@ async def _serve(
             backing_up(settings, Path(layout.state_path), clock),
         ):
             _log.info(_greeting(settings))
-            # What exists now lives as long as the process: the collector need not look again.
+            # What starting took goes back; what is left lives as long as the process, so that the
+            # collector need not look again.
+            give_back()
             gc.freeze()
             await _run_to_the_end(conductor, journal)
         return Report(tally, conductor.gave_up, len(conductor.backlog))
