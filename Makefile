@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON_IN_VENV := .venv/bin/python
 STAMP := .venv/installed
 PYTEST := $(PYTHON_IN_VENV) -m pytest
+# More than there are cores: most tests wait for a daemon most of the time.
+TEST_PROCESSES ?= 4
 # More pytest arguments: make test ARGS='-k duplicates'
 ARGS ?=
 
@@ -23,7 +25,7 @@ demo: $(STAMP)  ## install into .venv, run the samples, show verdicts and packag
 test: $(STAMP)  ## run every test
 	@.ci/tools strace patch bwrap systemd-analyze curl jq openssl prometheus chromium
 	@echo "==> tests"
-	@$(PYTEST) -n 2 $(ARGS)
+	@$(PYTEST) -n $(TEST_PROCESSES) $(ARGS)
 
 check: $(STAMP)  ## format, lint, types, layers, links of the documentation; changes nothing
 	@echo "==> format"

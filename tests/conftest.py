@@ -18,6 +18,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers used by tests of more than one folder."""
     # A shell starts what runs in the background deaf to it, and so would be what we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What we start shall buffer as it does where users start it.
+    os.environ.pop("PYTHONUNBUFFERED", None)
     for line in (
         "needs(*commands): skipped when one of the commands is missing; a failure when CI=true",
         "slow: takes minutes; runs when CI=true (`.ci/run`), else skipped",

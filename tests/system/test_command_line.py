@@ -82,6 +82,21 @@ def test_closed_standard_streams_are_not_replaced_by_a_file_of_ours(tmp_path: Pa
     assert (tmp_path / "out/oran-sim/cnf-simulator/scaling-patch.yaml").exists()
 
 
+def test_in_one_pipe_what_is_said_first_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "handoff").mkdir()
+    (tmp_path / "handoff/intent-a.json").write_text("{}")
+    done = subprocess.run(
+        [*COMMAND, "-once", "-debounce", "0s", "-porch", "builtin", "-log-file", "log"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = done.stdout.splitlines()
+    assert [said[-3].split()[:2], said[-2]] == [["1", "rejected"], "ERROR: not all succeeded"]
+
+
 @pytest.mark.parametrize("flag", ["-version", "--version"])
 def test_the_version_is_told_without_importing_the_program(flag: str) -> None:
     program = (

@@ -65,6 +65,9 @@ def print_warning(text: str) -> None:
 
 
 def _complain(kind: str, text: str) -> None:
+    # Where both go into one pipe, what was said before comes before.
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+        sys.stdout.flush()
     write_standard_error(f"{kind}: {_fit(text)}\n")
 
 
