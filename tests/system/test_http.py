@@ -201,7 +201,9 @@ def test_the_queue_counts_complete_files_that_are_not_claimed_yet(site: Site) ->
         site.wait_for_final(1)
         site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(1, 5)})
         wait_until(lambda: server.metric("conductor_queue_size") == 4, "four wait")
-        assert server.metric("conductor_oldest_intent_age_seconds") > 0
+        wait_until(
+            lambda: server.metric("conductor_oldest_intent_age_seconds") > 0, "the oldest ages"
+        )
         assert site.counts().total() == 1
 
 
