@@ -21,12 +21,12 @@ import pytest
 
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.porch.orphans import token_prefix
+from conductor_loop.adapters.porch.program import resolve_porch
 from conductor_loop.adapters.porch.publisher import (
     PorchPublisher,
     PorchSection,
     end_leftovers,
     open_porch,
-    resolve_porch,
 )
 from conductor_loop.core.arrival import Abandoned, Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.events import Failure, FailureKind

@@ -76,7 +76,7 @@ def check_porch(porch: str) -> Finding:
     """Whether the command can be run, and which file it is."""
     if porch == BUILTIN:
         return Finding("porch", Grade.OK, "built in")
-    from conductor_loop.adapters.porch.publisher import resolve_porch
+    from conductor_loop.adapters.porch.program import resolve_porch
 
     try:
         command = resolve_porch(porch)

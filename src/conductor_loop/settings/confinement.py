@@ -184,7 +184,7 @@ def _keys(settings: Settings) -> tuple[Path | None, ...]:
 def _porch(settings: Settings) -> bytes | None:
     if settings.is_builtin:
         return None
-    from conductor_loop.adapters.porch.publisher import resolve_porch
+    from conductor_loop.adapters.porch.program import resolve_porch
 
     return resolve_porch(settings.porch).path
 

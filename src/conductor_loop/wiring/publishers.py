@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def require_porch(settings: Settings) -> None:
     """A porch that is missing stops the start before any folder is made."""
     if not settings.is_builtin:
-        from conductor_loop.adapters.porch.publisher import resolve_porch
+        from conductor_loop.adapters.porch.program import resolve_porch
 
         resolve_porch(settings.porch)
 
