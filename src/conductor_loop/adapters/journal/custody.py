@@ -20,6 +20,7 @@ from conductor_loop.adapters.journal.ledger import (
     ANCHOR_SUFFIX,
     Anchor,
     Count,
+    Found,
     Ledger,
     actual_count,
     begin_count,
@@ -125,8 +126,10 @@ def take_custody(
         return NoCustody()
     anchor = Anchor(state_dir / f"{FILE_NAME}{ANCHOR_SUFFIX}")
     try:
-        count = _check(connection, vault, anchor)
-        differs = quick_count(connection).unfinished != count.unfinished
+        # Once: a long past takes most of a start to count.
+        found = quick_count(connection)
+        count = _check(connection, vault, anchor, found)
+        differs = found.unfinished != count.unfinished
         _set_aside_at_start(connection, vault, at, all_of_them=differs)
         if differs:  # whoever it was is set aside by now
             with connection:
@@ -152,10 +155,10 @@ def _unlock(
         ) from error
 
 
-def _check(connection: apsw.Connection, vault: Vault, anchor: Anchor) -> Count:
+def _check(connection: apsw.Connection, vault: Vault, anchor: Anchor, found: Found) -> Count:
     count, anchored = _trusted_count(connection, vault), anchor.read(vault)
     check_age(count, anchored)
-    check_rows(count, quick_count(connection))
+    check_rows(count, found)
     if anchored is None and count.commits > 1:
         _log.warning("the journal's anchor is missing: whether this is an old copy cannot be told")
     return count
