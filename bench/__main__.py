@@ -18,6 +18,7 @@ from bench.rows import SLOW, Measured, Row, Setting
 from bench.trust_rows import TRUST_ROWS
 
 RESULTS = Path("bench/results")
+_VERDICTS = {True: "met", False: "missed", None: ""}
 ROWS = (*FIRST_ROWS, *HTTP_ROWS, *TRUST_ROWS, *RECOVERY_ROWS)
 
 
@@ -67,7 +68,7 @@ def _measure(row: Row, setting: Setting) -> dict[str, object]:
     if measured is None:
         print(f" not measured: {trouble} | |", flush=True)
         return {"row": row.name, "failed": trouble}
-    print(f" {measured.text} | {'met' if measured.met else 'missed'} |", flush=True)
+    print(f" {measured.text} | {_VERDICTS[measured.met]} |", flush=True)
     took = round(time.monotonic() - began, 1)
     return {"row": row.name, **measured.values, "met": measured.met, "took_seconds": took}
 

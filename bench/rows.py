@@ -53,7 +53,8 @@ class Measured:
 
     text: str
     values: dict[str, float]
-    met: bool
+    met: bool | None
+    """None: nothing is wanted of it."""
 
 
 @dataclass(frozen=True, slots=True)

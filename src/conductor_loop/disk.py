@@ -63,6 +63,15 @@ def open_folder(path: bytes | str, *, inside: int | None = None) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
 
 
+def exists(folder: int, name: bytes) -> bool:
+    """Tell whether anything has this name; nothing is followed or opened. Raises OSError."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def rename_new(source: int, name: bytes, destination: int, new_name: bytes) -> None:
     """Rename and never replace: FileExistsError when the new name is taken.
 
@@ -91,8 +100,7 @@ def move_new(source: int, name: bytes, destination: int, new_name: bytes) -> Non
         if error.errno not in _NO_SUCH_FLAG:
             raise
         with _turn_in(destination):
-            with contextlib.suppress(FileNotFoundError):
-                os.stat(new_name, dir_fd=destination, follow_symlinks=False)
+            if exists(destination, new_name):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
             os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=destination)
 

@@ -57,6 +57,15 @@ def damage(folder: Path, column: str, table: str, where: str) -> None:
     connection.close()
 
 
+def garble(folder: Path) -> None:
+    """Overwrite the head of every page but the first, which says that it is a journal."""
+    path = folder / FILE_NAME
+    data = bytearray(path.read_bytes())
+    for page in range(4096, len(data), 4096):
+        data[page : page + 64] = b"\xff" * 64
+    path.write_bytes(data)
+
+
 def swap(folder: Path, column: str) -> None:
     """Exchange a value between the first intent and the third."""
     tamper(
@@ -206,11 +215,7 @@ async def test_an_anchor_that_lags_behind_after_a_power_cut_is_no_harm(tmp_path:
 @in_a_loop
 async def test_row_25_a_page_that_cannot_be_read_is_told_as_what_it_is(tmp_path: Path) -> None:
     await write_three(tmp_path)
-    path = tmp_path / FILE_NAME
-    data = bytearray(path.read_bytes())
-    for page in range(4096, len(data), 4096):
-        data[page : page + 64] = b"\xff" * 64
-    path.write_bytes(data)
+    garble(tmp_path)
 
     for attempt in (
         lambda: open_reader(tmp_path).summaries(),
@@ -223,6 +228,30 @@ async def test_row_25_a_page_that_cannot_be_read_is_told_as_what_it_is(tmp_path:
 
 
 # While the daemon runs.
+
+
+@in_a_loop
+async def test_row_25_a_page_that_the_slow_look_cannot_read_is_told_as_what_it_is(
+    tmp_path: Path,
+) -> None:
+    await write_three(tmp_path)
+    journal = open_journal(tmp_path, FakeClock())
+    garble(tmp_path)
+    with pytest.raises(JournalDamaged, match="cannot be read"):
+        await journal.look_at(0)
+
+
+@in_a_loop
+async def test_row_25_a_page_that_the_count_of_all_rows_cannot_read_is_told_so_too(
+    tmp_path: Path,
+) -> None:
+    await write_three(tmp_path)
+    journal = open_journal(tmp_path, FakeClock())
+    last = await journal.look_at(0)
+    assert last
+    garble(tmp_path)  # what was looked at is remembered; who counts reads the file anew
+    with pytest.raises(JournalDamaged, match="cannot be read"):
+        await journal.look_at(last)
 
 
 async def scrub(journal: SqliteJournal) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 from conductor_loop.contracts import schema_of
 from conductor_loop.core.contract import keeps_contract
 from conductor_loop.core.faults import Fault
 
-Check = Callable[[object], Sequence[Fault]]
+if TYPE_CHECKING:
+    from conductor_loop.adapters.schema import Check
 
 
 def check_against(path: str | None) -> Check:
@@ -27,7 +29,7 @@ def _built_in(document: object) -> Sequence[Fault]:
 
 
 @cache
-def _compiled() -> Callable[[object], Sequence[Fault]]:
+def _compiled() -> Check:
     # Not before a document breaks the contract: it takes 8 MB of memory to say how.
     from conductor_loop.adapters.schema import compile_schema
 

@@ -13,7 +13,6 @@ import jsonschema_rs
 from jsonschema_rs import ValidationError
 from jsonschema_rs import ValidationErrorKind as Kind
 
-from conductor_loop.contracts import schema_of
 from conductor_loop.core.faults import CannotStart, Fault
 from conductor_loop.core.quoting import escaped, pointer_to, quoted
 
@@ -78,10 +77,8 @@ def _sorted(faults: Sequence[Fault]) -> Sequence[Fault]:
     return sorted(telling, key=lambda fault: (fault.pointer, fault.code))
 
 
-def load_schema(path: str | None) -> Schema:
-    """Read the schema that `-schema` names, or the built-in one; raises CannotStart."""
-    if path is None:
-        return schema_of("intent")
+def load_schema(path: str) -> Schema:
+    """Read the schema that `-schema` names; raises CannotStart."""
     try:
         with open(path, "rb") as file:
             schema = json.load(file)

@@ -10,7 +10,7 @@ from functools import partial
 from conductor_loop.adapters import checkup
 from conductor_loop.adapters.checkup import Finding, Grade
 from conductor_loop.adapters.control_socket import ask
-from conductor_loop.adapters.schema import load_schema
+from conductor_loop.adapters.intent_check import check_against
 from conductor_loop.cli.flags import add_settings
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.control import Health
@@ -107,7 +107,7 @@ def _checks(producer: str | None, settings: Settings) -> Iterator[tuple[str, Che
 
 def _schema(settings: Settings) -> Finding:
     try:
-        load_schema(None if settings.schema is None else str(settings.schema))
+        check_against(None if settings.schema is None else str(settings.schema))
     except ConductorError as error:
         return Finding("schema", Grade.BAD, error.message, error.hint)
     return Finding("schema", Grade.OK, str(settings.schema or "built in"))

@@ -10,7 +10,6 @@ import errno
 import os
 
 from conductor_loop import disk
-from conductor_loop.projections.folders import exists
 
 _CHUNK = 1 << 20
 
@@ -22,7 +21,7 @@ def bring_over(source: int, path: bytes, folder: int, arrived: bytes) -> None:
     already arrived whole is kept. FileNotFoundError: it is in neither place. Raises
     DurabilityLost, too.
     """
-    if not exists(folder, arrived):
+    if not disk.exists(folder, arrived):
         _copy(source, path, folder, arrived)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path, dir_fd=source)

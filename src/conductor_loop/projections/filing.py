@@ -20,7 +20,6 @@ from conductor_loop.projections.crossing import bring_over
 from conductor_loop.projections.folders import (
     ERROR_LOG_HEAD,
     Folders,
-    exists,
     hidden_name,
     is_same,
     read_own,
@@ -160,7 +159,7 @@ class _Batch:
         raise _no_name_left(claim)
 
     def _find_processed(self, claim: _Claim) -> Place:
-        if exists(self._processed, claim.name_at(Place.PROCESSED_ID)):
+        if disk.exists(self._processed, claim.name_at(Place.PROCESSED_ID)):
             return Place.PROCESSED_ID
         # Another intent's file may have the plain name, so the bytes must be the ones claimed.
         data = read_own(self._processed, claim.receipt.name, claim.receipt.size + 1) or b""
@@ -170,7 +169,8 @@ class _Batch:
 
     def _file_failed(self, claim: _Claim) -> Place:
         self.touched.add(self._failed)
-        if not exists(self._claimed, claim.path) and not exists(self._failed, claim.arrived):
+        is_claimed = disk.exists(self._claimed, claim.path)
+        if not is_claimed and not disk.exists(self._failed, claim.arrived):
             return self._find_failed(claim)
         for place in (Place.FAILED, Place.FAILED_ID):
             name = claim.name_at(place)
@@ -186,11 +186,11 @@ class _Batch:
 
     def _find_failed(self, claim: _Claim) -> Place:
         plain, own = claim.name_at(Place.FAILED), claim.name_at(Place.FAILED_ID)
-        if exists(self._failed, own):
+        if disk.exists(self._failed, own):
             self._show_log(claim, error_log_name(own))
             return Place.FAILED_ID
         # The log gets its name first, so what has no log of this intent is another's file.
-        if exists(self._failed, plain) and self._is_log_of(claim, error_log_name(plain)):
+        if disk.exists(self._failed, plain) and self._is_log_of(claim, error_log_name(plain)):
             self._show_log(claim, error_log_name(plain))
             return Place.FAILED
         os.unlink(claim.log, dir_fd=self._failed)
@@ -222,7 +222,7 @@ class _Batch:
             os.rename(folder, folder, src_dir_fd=self._claimed, dst_dir_fd=self._quarantine)
         except FileNotFoundError:
             self._refuse_if_claimed(claim)
-        return Place.QUARANTINE if exists(self._quarantine, claim.path) else Place.NOWHERE
+        return Place.QUARANTINE if disk.exists(self._quarantine, claim.path) else Place.NOWHERE
 
     def _move(self, claim: _Claim, folder: int, name: bytes) -> None:
         """Move the claimed file. FileExistsError: the name is taken; FileNotFoundError: gone."""
@@ -238,7 +238,7 @@ class _Batch:
 
     def _refuse_if_claimed(self, claim: _Claim) -> None:
         """Tell a destination that has just vanished from a claim that has."""
-        if exists(self._claimed, claim.path):
+        if disk.exists(self._claimed, claim.path):
             raise FileNotFoundError(errno.ENOENT, "the folder it goes to is gone")
 
 

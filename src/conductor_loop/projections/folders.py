@@ -77,15 +77,6 @@ def write_hidden(folder: int, name: bytes, data: bytes, mode: int) -> int:
     return handle
 
 
-def exists(folder: int, name: bytes) -> bool:
-    """Tell whether anything has this name; nothing is followed or opened."""
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def is_same(folder: int, name: bytes, other: int, other_name: bytes) -> bool:
     """Tell whether two names are one file; both must exist."""
     return os.path.samestat(

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from conductor_loop import disk
 from conductor_loop.core.events import Admitted, Quarantined, Rejected
 from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.naming import shown, verdict_name
@@ -26,7 +27,6 @@ from conductor_loop.core.verdict import (
 from conductor_loop.ports import Notices, Signer, Steps
 from conductor_loop.projections.folders import (
     Folders,
-    exists,
     hidden_name,
     read_own,
     vanishing,
@@ -212,7 +212,7 @@ class _Batch:
 
     def _free_name(self, intent_id: str) -> bytes:
         names = (f"{intent_id}{f'.{n}' if n else ''}.moved-aside".encode() for n in count())
-        return next(name for name in names if not exists(self._history, name))
+        return next(name for name in names if not disk.exists(self._history, name))
 
 
 def _hidden(entry: Entry) -> bytes:

@@ -101,7 +101,7 @@ class Copies:
         return waiting
 
     def _finish_file(self, folder: int, staged: int, intent_id: str, file: bytes) -> Parcel | None:
-        if exists(self._claimed, b"%b/%b" % (intent_id.encode(), file)):
+        if disk.exists(self._claimed, b"%b/%b" % (intent_id.encode(), file)):
             os.unlink(file, dir_fd=staged)  # it may be half written; it is made anew
             return None
         try:
@@ -137,14 +137,6 @@ def _sync_copy(handle: int) -> None:
 def _id_of(folder: int) -> tuple[int, int]:
     status = os.fstat(folder)
     return status.st_dev, status.st_ino
-
-
-def exists(folder: int, name: bytes) -> bool:
-    """Tell whether a name is taken in an open folder, by whatever. Raises OSError."""
-    with contextlib.suppress(FileNotFoundError):
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-        return True
-    return False
 
 
 @contextlib.contextmanager

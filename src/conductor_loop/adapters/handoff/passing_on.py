@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from conductor_loop import disk
 from conductor_loop.adapters.handoff.claims import Claim, Claims
-from conductor_loop.adapters.handoff.copies import Copies, exists, opened
+from conductor_loop.adapters.handoff.copies import Copies, opened
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.watch import Troubles
 from conductor_loop.core.arrival import Content
@@ -70,14 +70,14 @@ class Handoffs:
         try:
             disk.move_new(self._layout.claimed, place, folder, parcel.name)
         except FileNotFoundError:
-            if exists(self._layout.claimed, place):  # then it is the handoff that is gone
+            if disk.exists(self._layout.claimed, place):  # then it is the handoff that is gone
                 raise
             return self._move_copy(parcel, folder)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             # Two file systems are told apart before a name is looked up (rename(2)).
-            if not exists(self._layout.claimed, place):
+            if not disk.exists(self._layout.claimed, place):
                 return self._move_copy(parcel, folder)
             return self._carry_over(parcel, folder)
         self._spares.give(parcel.intent_id)
@@ -85,7 +85,7 @@ class Handoffs:
 
     def _carry_over(self, parcel: Parcel, folder: int) -> Passing:
         """Copy to another file system. Once the claim is gone, and not before, the copy counts."""
-        if exists(folder, parcel.name):
+        if disk.exists(folder, parcel.name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         claim = Claim(parcel.intent_id, parcel.name, self._clock.now())
         arrival = self._claims.read(claim)

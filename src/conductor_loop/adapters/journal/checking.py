@@ -18,8 +18,8 @@ from conductor_loop.adapters.journal.ledger import (
     quick_count,
     read_count,
 )
-from conductor_loop.adapters.journal.opening import Opener, unreadable
-from conductor_loop.adapters.journal.reader import UNREADABLE, JournalReader
+from conductor_loop.adapters.journal.opening import UNREADABLE, Opener, unreadable
+from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.adapters.journal.sealing import Vault
 from conductor_loop.core.faults import JournalDamaged
 

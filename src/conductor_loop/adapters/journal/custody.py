@@ -32,7 +32,7 @@ from conductor_loop.adapters.journal.ledger import (
     read_count,
     untrusted,
 )
-from conductor_loop.adapters.journal.opening import Opener
+from conductor_loop.adapters.journal.opening import UNREADABLE, Opener, unreadable
 from conductor_loop.adapters.journal.rows import Change
 from conductor_loop.adapters.journal.sealing import Clear, Sealer, Vault
 from conductor_loop.adapters.journal.switching import switch_if_asked
@@ -72,12 +72,16 @@ class Custody:
             self._ledger.settle(count)
 
     def recount(self, path: Path) -> str:
-        """Count everything, on any thread; what is missing or exchanged, empty for nothing."""
-        with contextlib.closing(open_for_reading(path)) as connection, connection:
-            count, found = (
-                read_count(connection, self._vault),
-                actual_count(connection, self._vault),
-            )
+        """Count everything, on any thread; what is missing or exchanged, empty for nothing.
+
+        Raises JournalDamaged.
+        """
+        try:
+            with contextlib.closing(open_for_reading(path)) as connection, connection:
+                count = read_count(connection, self._vault)
+                found = actual_count(connection, self._vault)
+        except UNREADABLE as error:
+            raise unreadable(error) from error
         if exchanged_rows(count, found):
             return missing_rows(count, found) or "intents were exchanged for others"
         return missing_rows(count, found)

@@ -183,6 +183,10 @@ def _moment(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else from_microseconds(microseconds)
 
 
+UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError)
+"""What SQLite raises for a file that was whole when it was opened."""
+
+
 def unreadable(error: apsw.Error) -> JournalDamaged:
     """What SQLite says of a file that it cannot read any more, as an operator should hear it."""
     return JournalDamaged(

@@ -12,7 +12,14 @@ import apsw
 from conductor_loop.adapters.journal.data_keys import unlock
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading, to_microseconds
 from conductor_loop.adapters.journal.integrity import faults_after
-from conductor_loop.adapters.journal.opening import Damage, Opener, Pause, Row, unreadable
+from conductor_loop.adapters.journal.opening import (
+    UNREADABLE,
+    Damage,
+    Opener,
+    Pause,
+    Row,
+    unreadable,
+)
 from conductor_loop.adapters.journal.rows import IS_NEWEST, file_key, name_key, target_key
 from conductor_loop.adapters.journal.sealing import Sealer
 from conductor_loop.core.faults import JournalDamaged
@@ -68,10 +75,6 @@ SELECT id, seq, facts, size, priority, state, received_at, final_at, runs, failu
 FROM intents"""
 _PAUSES = "SELECT target_key, pause, at FROM pauses"
 _FACT = "SELECT value FROM facts WHERE key = ?"
-
-
-UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError)
-"""What SQLite raises for a file that was whole when it was opened."""
 
 
 class JournalReader:
@@ -197,8 +200,11 @@ class JournalReader:
     def faults_after(self, seq: int) -> tuple[int, list[tuple[int, str, str]]]:
         """Hold the next few intents against their events: where to go on (0: at the end), and
         seq, id and fault of those that cannot be trusted."""
-        with self._connection:  # one moment for rows and events
-            next_seq, faults = faults_after(self._connection, self._opener, seq, _LOOKED_AT)
+        try:
+            with self._connection:  # one moment for rows and events
+                next_seq, faults = faults_after(self._connection, self._opener, seq, _LOOKED_AT)
+        except UNREADABLE as error:
+            raise unreadable(error) from error
         return next_seq, faults
 
     def fact(self, key: str) -> str | None:

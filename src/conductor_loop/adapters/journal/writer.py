@@ -26,8 +26,8 @@ from conductor_loop.adapters.journal.database import (
     open_for_writing,
     to_microseconds,
 )
-from conductor_loop.adapters.journal.opening import Damage, unreadable
-from conductor_loop.adapters.journal.reader import UNREADABLE, JournalReader
+from conductor_loop.adapters.journal.opening import UNREADABLE, Damage, unreadable
+from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.adapters.journal.recent import Recent
 from conductor_loop.adapters.journal.rows import (
     Change,
