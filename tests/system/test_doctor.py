@@ -221,3 +221,10 @@ def test_a_path_that_even_root_cannot_look_at_is_bad_and_all_else_is_told(
     assert bad == {"out", "devices", "room for out"}
     assert all(str(loop) in found[subject]["message"] for subject in bad)
     assert found["daemon"]["message"] == "none runs here"
+
+
+def test_a_schema_that_no_start_would_take_is_bad(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text('{"type": "no such type"}')
+    (tmp_path / "conductor.toml").write_text('schema = "schema.json"\n')
+    status, grades = doctor(tmp_path, "-porch", "builtin", "-config", "conductor.toml")
+    assert (status, grades["schema"]) == (1, "bad")
