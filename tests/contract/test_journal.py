@@ -414,6 +414,39 @@ async def test_bytes_are_kept_as_long_as_they_may_run_again(
                 opened.reader.body(number_id(1))
 
 
+@in_a_loop
+async def test_a_crowd_that_goes_different_ways_at_once_is_kept_one_by_one(shop: Shop) -> None:
+    crowd = range(1, 41)
+    fates: list[list[Event]] = [
+        [Started(1)],
+        [Started(1), Published(RUN)],
+        [Started(1), Failed(failure_of(FailureKind.PERMANENT), RUN)],
+        [Started(1), retry_scheduled(), Started(2)],
+        [skipped()],
+    ]
+    fate_of = {n: fates[n % len(fates)] for n in crowd}
+    async with shop.open() as opened:
+        await opened.writer.record([admitted(n, Target("ns", f"t{n}")) for n in crowd])
+        await opened.writer.record([one for n in crowd for one in then(n, *fate_of[n])])
+        places = [(number_id(n), "processed" if n % 2 else "failed") for n in crowd]
+        await opened.writer.advance(1, filed=places)
+    async with shop.open() as opened:
+        for n in crowd:
+            told = [entry.event for entry in opened.reader.history(number_id(n))]
+            summary = opened.reader.summary(number_id(n))
+
+            assert told[1:] == fate_of[n]
+            assert summary is not None
+            assert (summary.name, summary.filed) == (name_of(n), dict(places)[number_id(n)])
+            assert summary.runs == sum(isinstance(event, Started) for event in fate_of[n])
+        assert opened.reader.counts() == {
+            State.RUNNING: 16,
+            State.PUBLISHED: 8,
+            State.FAILED: 8,
+            State.SKIPPED: 8,
+        }
+
+
 # The feed's durable position.
 
 
@@ -570,6 +603,7 @@ async def test_what_was_retried_is_known(shop: Shop) -> None:
 @in_a_loop
 async def test_what_the_original_program_processed_is_known_by_name_and_digest(shop: Shop) -> None:
     async with shop.open() as opened:
+        assert not opened.reader.imported(b"intent-a.json", "d1")
         await opened.writer.remember_imported([(b"intent-a.json", "d1", 1)], "state file")
         await opened.writer.remember_imported([(b"intent-a.json", "d1", 1)], "state file")
 

@@ -57,6 +57,8 @@ def open_for_writing(
         # FULL: a commit that returned survives a power cut (sqlite.org, PRAGMA synchronous).
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+        # A daemon that has confined itself may write no file where SQLite would put one.
+        connection.execute("PRAGMA temp_store = MEMORY")
         _migrate(connection, path, begin)
     except _GARBLED as error:
         raise _unreadable(path, error) from error

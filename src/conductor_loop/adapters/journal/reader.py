@@ -84,6 +84,7 @@ class JournalReader:
         self._connection = connection
         self._opener = Opener(sealer)
         self._sealer = sealer
+        self._may_have_imported = True
 
     def close(self) -> None:
         """Let go of the file."""
@@ -141,7 +142,13 @@ class JournalReader:
 
     def imported(self, name: bytes, digest: str) -> bool:
         """See `ports.Catalog`."""
+        if not self._may_have_imported:
+            return False
         return self._value(_IMPORTED, (file_key(self._sealer, name, digest),)) is not None
+
+    def look_for_imported(self) -> None:
+        """Spare `imported` its question while there is nothing; the one writer knows when."""
+        self._may_have_imported = self._value(_ANY_IMPORTED) is not None
 
     def unfinished(self) -> Sequence[Unfinished]:
         """See `ports.Catalog`."""
@@ -183,10 +190,6 @@ class JournalReader:
     def was_retried(self, intent_id: str) -> bool:
         """Whether a later intent was made from this one."""
         return self._value(_RETRIED, (intent_id,)) is not None
-
-    def has_imported(self) -> bool:
-        """Whether anything of the original program was imported."""
-        return self._value(_ANY_IMPORTED) is not None
 
     def pauses(self) -> Sequence[Pause]:
         """The pauses in force, by target."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
+from itertools import groupby
 
 import apsw
 import msgspec
@@ -46,13 +50,19 @@ _INSERT_INTENT = """
 INSERT INTO intents (seq, id, name_key, target_key, facts, size, received_at, priority, timeout,
   retry_of, state, final_at, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_UPDATE_INTENT = """
-UPDATE intents SET state = ?, runs = ?, failures = ?, crashes = ?, not_before = ? WHERE seq = ?"""
-_END_INTENT = "UPDATE intents SET state = ?, final_at = ? WHERE seq = ?"
-_END_INTENT_AND_DROP_BODY = "UPDATE intents SET state = ?, final_at = ?, body = NULL WHERE seq = ?"
+_UPDATE_INTENTS = """
+UPDATE intents SET state = ?, runs = ?, failures = ?, crashes = ?, not_before = ?
+WHERE seq IN (SELECT value FROM json_each(?))"""
+_END_INTENTS = """
+UPDATE intents SET state = ?, final_at = ? WHERE seq IN (SELECT value FROM json_each(?))"""
+_END_INTENTS_AND_DROP_BODIES = """
+UPDATE intents SET state = ?, final_at = ?, body = NULL
+WHERE seq IN (SELECT value FROM json_each(?))"""
+_FILE_INTENTS = "UPDATE intents SET filed = ? WHERE id IN (SELECT value FROM json_each(?))"
 _INSERT_EVENT = "INSERT INTO events (seq, intent, at, event) VALUES (?, ?, ?, ?)"
 _PAUSE = "INSERT OR REPLACE INTO pauses (target_key, pause, at) VALUES (?, ?, ?)"
 _RESUME = "DELETE FROM pauses WHERE target_key = ?"
+_ROWS_AT_ONCE = 16
 _FINAL_AT = 11
 """Where `_INSERT_INTENT` binds final_at."""
 IS_NEWEST = """
@@ -103,6 +113,8 @@ class Statements:
     ends: list[Bindings] = field(default_factory=list)
     ends_without_body: list[Bindings] = field(default_factory=list)
     events: list[Bindings] = field(default_factory=list)
+    filed: list[Bindings] = field(default_factory=list)
+    """Places and ids of intents whose files are there now."""
     others: list[tuple[str, Bindings]] = field(default_factory=list)
     forgets: list[str] = field(default_factory=list)
     """Ids of intents of which everything goes that need not stay."""
@@ -117,15 +129,12 @@ class Statements:
         change.arrived += [seq for seq, *_ in self.inserts]  # type: ignore[misc] # STRICT
         change.unfinished += sum(row[_FINAL_AT] is None for row in self.inserts)
         change.unfinished -= len(self.ends) + len(self.ends_without_body)
-        for statement, rows in (
-            (_INSERT_INTENT, self.inserts),
-            (_UPDATE_INTENT, self.updates),
-            (_END_INTENT, self.ends),
-            (_END_INTENT_AND_DROP_BODY, self.ends_without_body),
-            (_INSERT_EVENT, self.events),
-        ):
-            if rows:
-                connection.executemany(statement, rows)
+        _insert(connection, _INSERT_INTENT, self.inserts)
+        _update(connection, _UPDATE_INTENTS, self.updates)
+        _update(connection, _END_INTENTS, self.ends)
+        _update(connection, _END_INTENTS_AND_DROP_BODIES, self.ends_without_body)
+        _insert(connection, _INSERT_EVENT, self.events)
+        _update(connection, _FILE_INTENTS, self.filed)
         for statement, bindings in self.others:
             connection.execute(statement, bindings)
         for intent_id in self.forgets:
@@ -134,6 +143,31 @@ class Statements:
             shrink_told(connection, self.sealer, self.told_by)
         for intent_id in self.discards:
             _discard(connection, intent_id, change)
+
+
+# Each call of SQLite gives up the interpreter lock and has to get it back, from an event loop that
+# is busy: few long calls instead of many short ones keep the two threads out of each other's way.
+
+
+def _insert(connection: apsw.Connection, statement: str, rows: Sequence[Bindings]) -> None:
+    whole = len(rows) - len(rows) % _ROWS_AT_ONCE
+    for start in range(0, whole, _ROWS_AT_ONCE):
+        values = [value for row in rows[start : start + _ROWS_AT_ONCE] for value in row]
+        connection.execute(_several(statement), values)
+    if whole < len(rows):
+        connection.executemany(statement, rows[whole:])
+
+
+@cache
+def _several(insert: str) -> str:
+    head, row = insert.rsplit("VALUES ", 1)
+    return f"{head}VALUES {', '.join([row] * _ROWS_AT_ONCE)}"
+
+
+def _update(connection: apsw.Connection, statement: str, rows: Sequence[Bindings]) -> None:
+    """Rows that have all but their last value, the key, in common take one statement together."""
+    for values, same in groupby(rows, lambda row: row[:-1]):
+        connection.execute(statement, (*values, json.dumps([row[-1] for row in same])))
 
 
 def _forget(connection: apsw.Connection, sealer: Sealer, intent_id: str, change: Change) -> None:

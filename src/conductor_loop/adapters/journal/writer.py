@@ -30,6 +30,7 @@ from conductor_loop.adapters.journal.opening import UNREADABLE, Damage, unreadab
 from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.adapters.journal.recent import Recent
 from conductor_loop.adapters.journal.rows import (
+    Bindings,
     Change,
     LiveIntent,
     Statements,
@@ -52,7 +53,6 @@ _PATIENCE_SECONDS = 0.02
 _SURPRISES = (ValueError, TypeError, OverflowError)
 
 _ADVANCE = "UPDATE relay SET seq = ?"
-_FILED = "UPDATE intents SET filed = ? WHERE id = ?"
 _PARK = "INSERT OR REPLACE INTO parked (seq, why) VALUES (?, ?)"
 _UNPARK = "DELETE FROM parked WHERE seq = ?"
 _IMPORT = "INSERT OR IGNORE INTO imported (file_key, file, processed_at) VALUES (?, ?, ?)"
@@ -90,6 +90,7 @@ class SqliteJournal:
         self.is_incomplete = False
         """Whether rows were found to be missing while this process runs."""
         self._loop = asyncio.get_running_loop()
+        reader.look_for_imported()
         self._live = live_intents(connection)
         self._last_seq = self._committed_seq = reader.last_seq()
         self._recent = Recent()
@@ -190,8 +191,7 @@ class SqliteJournal:
 
     async def advance(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         """See `ports.Feed`."""
-        places = [(_FILED, (place, intent_id)) for intent_id, place in filed]
-        statements = Statements(self._sealer, others=[(_ADVANCE, (seq,)), *places])
+        statements = Statements(self._sealer, filed=_places(filed), others=[(_ADVANCE, (seq,))])
         await self._commit(statements, can_wait=True)
 
     async def skip_to(self, seq: int) -> None:
@@ -206,8 +206,8 @@ class SqliteJournal:
 
     async def unpark(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         """See `ports.Feed`."""
-        await self._write(
-            (_UNPARK, (seq,)), *((_FILED, (place, intent_id)) for intent_id, place in filed)
+        await self._commit(
+            Statements(self._sealer, filed=_places(filed), others=[(_UNPARK, (seq,))])
         )
 
     async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
@@ -215,6 +215,7 @@ class SqliteJournal:
         await self._write(
             *((_IMPORT, self._imported(*row)) for row in rows), (_SET_FACT, ("imported", source))
         )
+        self.reader.look_for_imported()
 
     async def remember(self, fact: str, value: str) -> None:
         """Keep a small fact about this journal; `reader.fact` gives it back."""
@@ -396,6 +397,10 @@ class SqliteJournal:
             else:
                 still.append((seq, waiter))
         self._waiters = still
+
+
+def _places(filed: Sequence[tuple[str, str]]) -> list[Bindings]:
+    return [(place, intent_id) for intent_id, place in filed]
 
 
 @contextmanager
