@@ -49,7 +49,11 @@ def untouched_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     hooks = threading.excepthook, sys.unraisablehook
+    switches = ("_srcfile", "logThreads", "logMultiprocessing")
+    values = [getattr(logging, name) for name in switches]
     yield
+    for name, value in zip(switches, values, strict=True):
+        setattr(logging, name, value)
     logging.captureWarnings(capture=False)
     for handler in root.handlers:
         if handler not in handlers:

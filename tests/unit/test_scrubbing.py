@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from conductor_loop.core.child_output import Printed, cleaned
 from conductor_loop.core.quoting import quoted
-from conductor_loop.core.scrubbing import scrubbed, scrubbed_message
+from conductor_loop.core.scrubbing import scrubbed, scrubbed_message, scrubbed_messages
 
 BASE64 = "MC4CAQAwBQYDK2VwBCIEIGgy/EECEdJMNJVbJhepzyjmVpOXlA8E5pfQWvo7Aa7"
 PEM = f"-----BEGIN PRIVATE KEY-----\n{BASE64}\n{BASE64}\n-----END PRIVATE KEY-----"
@@ -157,6 +157,13 @@ def test_row_32_a_secret_is_not_cut_in_two_by_the_last_cut() -> None:
 def test_without_scrubbing_everything_shows() -> None:
     data = b"password=hunter2"
     assert cleaned(Printed(data, b"", len(data)), scrub=False) == "password=hunter2"
+
+
+@given(
+    st.lists(st.sampled_from([PEM, JWT, "a b", "", "token=x", "http://u:p@h", "Bearer abcdefgh"]))
+)
+def test_several_messages_are_scrubbed_as_each_alone(texts: list[str]) -> None:
+    assert list(scrubbed_messages(texts)) == [scrubbed_message(text) for text in texts]
 
 
 HOSTILE = {

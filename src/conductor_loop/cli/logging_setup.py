@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -27,7 +28,7 @@ from conductor_loop.cli.terminal import (
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
-from conductor_loop.core.scrubbing import scrubbed_message
+from conductor_loop.core.scrubbing import scrubbed_message, scrubbed_messages
 from conductor_loop.core.traces import trace_id
 from conductor_loop.settings import LogFormat, LogLevel, Settings
 from conductor_loop.settings.tracing import are_traces_on
@@ -70,6 +71,10 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     set_log_level(settings)
+    # Nothing tells who logged, or in which thread: finding that out is half of a line's cost
+    # ("Optimization" in Python's logging HOWTO names these three switches).
+    logging._srcfile = None  # noqa: SLF001 - that is its documented name
+    logging.logThreads = logging.logMultiprocessing = False
     logging.captureWarnings(capture=True)
     threading.excepthook = _thread_died
     sys.unraisablehook = _unraisable
@@ -102,6 +107,13 @@ class _Lines(logging.Formatter):
         super().__init__()
         self.traces = traces
 
+    def _told(self, record: logging.LogRecord) -> tuple[str, dict[str, str | float]]:
+        """The message and the facts of a record, without secrets."""
+        facts = {key: _plain(value) for key, value in _extra(record)}
+        words = {key: value for key, value in facts.items() if isinstance(value, str)}
+        message, *scrubbed = scrubbed_messages([self._message(record), *words.values()])
+        return message, facts | dict(zip(words, scrubbed, strict=True))
+
     def _message(self, record: logging.LogRecord) -> str:
         try:
             message = record.getMessage()
@@ -110,7 +122,7 @@ class _Lines(logging.Formatter):
         error = _error_of(record)
         if error is not None and not self.traces:
             message = f"{message} ({type(error).__name__}: {error})"
-        return scrubbed_message(message)
+        return message
 
 
 class JsonLines(_Lines):
@@ -128,15 +140,16 @@ class JsonLines(_Lines):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
+        message, facts = self._told(record)
         fields: dict[str, object] = {
             "@timestamp": _time(record, "milliseconds"),
             "log.level": _NAMES.get(record.levelname, record.levelname.lower()),
-            "message": self._message(record),
+            "message": message,
             **self._service,
             "process.pid": record.process,
             "log.logger": record.name,
         }
-        fields |= {_ecs_name(key): value for key, value in _extra(record)}
+        fields |= {_ecs_name(key): value for key, value in facts.items()}
         if self._is_traced and (intent_id := record.__dict__.get("intent.id")):
             fields["trace.id"] = trace_id(str(intent_id))
         error = _error_of(record)
@@ -154,9 +167,9 @@ class TextLines(_Lines):
     def format(self, record: logging.LogRecord) -> str:
         """Write one record; a trace follows on lines of its own that no message can imitate."""
         level = _NAMES.get(record.levelname, record.levelname.lower()).upper()
-        parts = [_time(record, "seconds"), level.ljust(5), legible_line(self._message(record))]
-        facts = ((key, value) for key, value in _extra(record) if key not in _NOT_IN_TEXT)
-        parts += [f"{key}={_word(value)}" for key, value in facts]
+        message, facts = self._told(record)
+        parts = [_time(record, "seconds"), level.ljust(5), legible_line(message)]
+        parts += [f"{key}={_word(fact)}" for key, fact in facts.items() if key not in _NOT_IN_TEXT]
         line = " ".join(parts)
         error = _error_of(record)
         if error is None or not self.traces:
@@ -240,18 +253,20 @@ def _time(record: logging.LogRecord, precision: str) -> str:
 
 def _extra(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
     for key, value in record.__dict__.items():
-        if key not in _USUAL and value not in (None, ""):
-            yield key, _plain(value)
+        if key not in _USUAL and value is not None and value != "":
+            yield key, value
 
 
+@cache  # few names, each of them again and again
 def _ecs_name(key: str) -> str:
     return _ECS_NAMES.get(key) or f"conductor.{key}"
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> str | float:
+    """A number (a bool, too) as it is, anything else as text."""
     if isinstance(value, bytes):
         return shown(value)
-    return value if isinstance(value, bool | int | float) else scrubbed_message(str(value))
+    return value if isinstance(value, int | float) else str(value)
 
 
 def _word(value: object) -> str:

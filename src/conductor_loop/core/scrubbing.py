@@ -7,6 +7,7 @@ or bounded, and no two attempts read the same run of characters.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 SCRUBBED = "[scrubbed]"
 
@@ -74,6 +75,8 @@ _IN_TOKENS = (
 )
 _IN_HEADERS = ("authorization", "cookie", "bearer")
 _IN_ASSIGNMENTS = ("passw", "passphrase", "passcode", "secret", "token", "credential", "key")
+_IN_ANY = ("://", "-----BEGIN ", *_IN_TOKENS)
+_IN_ANY_IN_LOWER_CASE = (*_IN_HEADERS, *_IN_ASSIGNMENTS)
 
 
 def scrubbed(text: str) -> str:
@@ -92,6 +95,19 @@ def scrubbed_tail(text: str) -> str:
 def scrubbed_message(text: str) -> str:
     """As `scrubbed`, for a sentence of ours: in `needs a token: give one`, no secret follows."""
     return _scrubbed(text, _ASSIGNMENTS_IN_PROSE)
+
+
+def scrubbed_messages(texts: Sequence[str]) -> Sequence[str]:
+    """Each as `scrubbed_message`; that none can hold a secret is told in one look at all."""
+    return [scrubbed_message(text) for text in texts] if _may_hold("\n".join(texts)) else texts
+
+
+def _may_hold(text: str) -> bool:
+    """Whether any expression could match."""
+    lower = text.lower()
+    return any(part in text for part in _IN_ANY) or any(
+        word in lower for word in _IN_ANY_IN_LOWER_CASE
+    )
 
 
 def _scrubbed(text: str, assignments: re.Pattern[str]) -> str:
