@@ -440,6 +440,25 @@ def test_runs_start_in_the_order_of_their_requests(prefix: str, tmp_path: Path) 
     assert book.read_text().split() == [str(n) for n in range(20)]
 
 
+def test_an_answer_waits_for_no_other_run_to_end(prefix: str, tmp_path: Path) -> None:
+    """However many are queued: answers are held back for one another, but only for a moment."""
+    go = tmp_path / "go"
+
+    async def scenario(children: Children) -> list[Ending]:
+        short = asyncio.create_task(children.run(request(prefix, "short", "/bin/true")))
+        script = f"until test -e {go}; do sleep 0.01; done"
+        slow = [request(prefix, f"{n}", *shell(script)) for n in range(20)]
+        others = [asyncio.create_task(children.run(one)) for one in slow]
+        first = await short
+        assert not any(other.done() for other in others)
+        go.touch()
+        return [first, *await asyncio.gather(*others)]
+
+    endings = with_children(prefix, scenario)
+
+    assert [finished(ending).exit_code for ending in endings] == [0] * 21
+
+
 def test_a_running_child_can_be_stopped_at_once(prefix: str, tmp_path: Path) -> None:
     up = tmp_path / "up"
 

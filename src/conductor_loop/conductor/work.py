@@ -84,6 +84,10 @@ class Work:
             settler.cancel()
 
     @property
+    def _has_to_refill(self) -> bool:
+        return self._publishing <= self.policy.workers + _REFILL_BELOW
+
+    @property
     def is_busy(self) -> bool:
         """Whether more is in flight than there are workers, so that much is about to end."""
         return self._publishing > self.policy.workers
@@ -146,7 +150,7 @@ class Work:
 
     def _take_starts(self) -> list[Unfinished]:
         starts: list[Unfinished] = []
-        if self._publishing > self.policy.workers + _REFILL_BELOW:
+        if not self._has_to_refill:
             return starts
         while self._publishing + len(starts) < self._places(starts):
             item = self._backlog.take()
@@ -189,7 +193,8 @@ class Work:
             self._last_run = outcome.duration
         self._outcomes.append((item, lease, outcome))
         self._settle_bell.ring()
-        self._backlog.bell.ring()
+        if self._has_to_refill:
+            self._backlog.bell.ring()
 
     async def _publish(self, lease: Lease) -> Outcome:
         started_at = self._clock.now()

@@ -36,6 +36,10 @@ _SHORT_NANOSECONDS = 1_000_000_000
 _STUBBORN_SECONDS = 2.0
 # A death wakes us; this is for what changes without one.
 _RECHECK_SECONDS = 0.1
+# Answers are sent together while the daemon has given so much to do ahead, for so long at most:
+# each time that it is woken costs it more than the answer itself.
+_PLENTY = 8
+_HELD_SECONDS = 0.005
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 # Real-time signals are left out: nobody ignores them, and each costs the child a system call.
 _SIGNALS = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, signal.SIGSTOP))
@@ -57,6 +61,8 @@ class Spawner:
         self.connected = True
         self.incoming = bytearray()
         self.outgoing = bytearray()
+        self.flush_at = 0.0
+        """When what is held back goes out at the latest; 0: nothing is."""
         self.us = os.getpid()
         self.null = os.open(os.devnull, os.O_RDONLY)
         self.wakeup = _readable_when_a_child_dies()
@@ -83,6 +89,8 @@ class Spawner:
         moments = [run.deadline for run in self.running.values() if run.deadline is not None]
         if self.ended:
             moments.append(time.monotonic() + _RECHECK_SECONDS)
+        if self.flush_at:
+            moments.append(self.flush_at)
         if not moments:
             return None
         return max(0.0, min(moments) - time.monotonic()) * 1000 + 1
@@ -120,7 +128,7 @@ class Spawner:
 
     def _flush(self) -> None:
         """Hand over what the socket takes now; the rest follows when it can take more."""
-        if not self.outgoing or not self.connected:
+        if not self.outgoing or not self.connected or self._holds_back():
             return
         try:
             del self.outgoing[: os.write(CONNECTION, self.outgoing)]
@@ -130,6 +138,16 @@ class Spawner:
             self._end_everything()
             return
         self.poll.modify(CONNECTION, select.POLLIN | (select.POLLOUT if self.outgoing else 0))
+
+    def _holds_back(self) -> bool:
+        """Whether an answer can wait for the next ones."""
+        now = time.monotonic()
+        if len(self.waiting) >= _PLENTY:
+            self.flush_at = self.flush_at or now + _HELD_SECONDS
+            if now < self.flush_at:
+                return True
+        self.flush_at = 0.0
+        return False
 
     def _recall(self) -> None:
         """Start nothing of what waits."""
