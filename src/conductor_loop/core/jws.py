@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -56,6 +57,7 @@ def from_b64url(text: str) -> bytes:
     return data
 
 
+@lru_cache(maxsize=16)  # a daemon has one key, and few kinds of things to sign
 def header_of(kid: str, about: str) -> str:
     """The protected header, encoded; `about` is one of the kinds above."""
     return b64url(canonical({"alg": ALGORITHM, "kid": kid, "typ": about}))

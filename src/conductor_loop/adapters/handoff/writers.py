@@ -23,7 +23,7 @@ def is_open_for_writing(folder: int, name: bytes) -> bool:
     no; so does EAGAIN from NFS and CIFS, which give it to whoever holds no delegation or oplock.
     Raises OSError for what is the world's fault, e.g. no descriptors left.
     """
-    if sys.platform != "linux" or not_local(magic_of(folder)) is not None:
+    if sys.platform != "linux":
         return False
     try:
         handle = os.open(name, _OPEN_SAFELY, dir_fd=folder)
@@ -32,7 +32,8 @@ def is_open_for_writing(folder: int, name: bytes) -> bool:
             raise
         return False
     try:
-        return stat.S_ISREG(os.fstat(handle).st_mode) and _lease_is_refused(handle)
+        is_refused = stat.S_ISREG(os.fstat(handle).st_mode) and _lease_is_refused(handle)
+        return is_refused and not_local(magic_of(folder)) is None
     finally:
         os.close(handle)
 
