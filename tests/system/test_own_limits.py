@@ -48,3 +48,12 @@ def test_a_low_hard_limit_is_told_and_served_within(site: Site) -> None:
     done = site.command("-once", "-porch", "builtin")
     assert done.returncode == 0
     assert f"only 200 files may be open at a time, {ENOUGH_DESCRIPTORS} are wanted" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into /proc")
+def test_the_daemon_loads_nothing_for_connections_that_it_never_makes(site: Site) -> None:
+    with site.daemon() as daemon:
+        mapped = Path(f"/proc/{daemon.pid}/maps").read_text()
+
+    assert "python" in mapped
+    assert "_ssl" not in mapped

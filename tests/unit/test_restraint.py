@@ -45,9 +45,11 @@ class Scene:
         self.used -= self.free_inside
         self.free_inside = 0
 
-    def look(self, used: int, free_inside: int = 0) -> None:
+    def look(self, used: int, free_inside: int = 0) -> int:
+        """What is used afterwards."""
         self.used, self.free_inside = used, free_inside
         self.restraint.look()
+        return self.used
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,15 @@ def test_what_is_free_inside_the_process_is_no_reason_to_hold() -> None:
     scene = Scene()
     scene.look(130, free_inside=60)
     assert scene.source.told == []
+
+
+def test_what_work_took_goes_back_once_the_work_is_done() -> None:
+    scene = Scene()
+    assert scene.look(70, free_inside=25) == 70
+    scene.is_idle = True
+    assert scene.look(70, free_inside=25) == 45
+    assert scene.look(45, free_inside=1) == 45, "nothing has grown: not worth it"
+    assert scene.look(49, free_inside=3) == 46
 
 
 def test_it_says_how_much_is_used_as_long_as_it_holds() -> None:

@@ -15,7 +15,7 @@ from conductor_loop.ports import Clock, Feed, Listener, Projection, Steps
 
 _log = logging.getLogger("conductor_loop.relay")
 _BATCH = 256
-_GATHER_SECONDS = 0.05
+_GATHER_SECONDS, _LOOK_SECONDS = 0.05, 0.01
 """While much is about to end, entries gather so long: the syncs of a batch serve them all."""
 _TRIES = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
@@ -52,10 +52,15 @@ class Relay:
             entries = self._feed.after(self.position, _BATCH)
             if entries:
                 await self._relay(entries)
-                if self._is_busy():
-                    await self._clock.sleep(_GATHER_SECONDS)
+                await self._gather()
             else:
                 await self._feed.committed(self.position)
+
+    async def _gather(self) -> None:
+        for _ in range(round(_GATHER_SECONDS / _LOOK_SECONDS)):
+            if not self._is_busy():
+                return
+            await self._clock.sleep(_LOOK_SECONDS)
 
     async def caught_up(self, seq: int) -> None:
         """Wait until everything up to an entry is in the views, and durably so."""

@@ -13,6 +13,8 @@ from conductor_loop.ports import Clock, Notices
 # A look takes some 40 microseconds. In a second, intake adds at most a few thousand intents.
 _LOOK_SECONDS = 1.0
 _MIB = 1 << 20
+# Less than this is not worth the milliseconds that giving back takes.
+_WORTH_GIVING_BACK = _MIB // 2
 
 
 class Holding(Protocol):
@@ -34,6 +36,8 @@ class Memory:
 class Restraint:
     """Holds the source above a mark of memory, while waiting can help; nothing fails or is lost.
 
+    What work took goes back to the system once it is done.
+
     Once nothing is unfinished, what is used is what the process needs, and waiting longer frees
     none of it: files are then taken again, for one look at a time.
     """
@@ -50,6 +54,7 @@ class Restraint:
         self._source, self._memory, self._is_idle = source, memory, is_idle
         self._notices, self._clock = notices, clock
         self._held = False
+        self._at_rest = 0
         self.mark: int | None = None
         """Bytes; None: no limit. May be exchanged."""
         self.because = ""
@@ -63,15 +68,18 @@ class Restraint:
 
     def look(self) -> None:
         """Hold or go on, by what is used now."""
-        used = self._memory.used()
-        if self._is_over(used):
-            # What is free inside the process is no reason to hold.
+        is_idle, used = self._is_idle(), self._memory.used()
+        has_grown = is_idle and used > self._at_rest + _WORTH_GIVING_BACK
+        # What is free inside the process is no reason to hold.
+        if has_grown or self._is_over(used):
             self._memory.give_back()
             used = self._memory.used()
+        if has_grown:
+            self._at_rest = used
         is_over = self._is_over(used)
         if is_over != bool(self.because):
             self._tell(used, is_over=is_over)
-        self._hold(is_over and not self._is_idle())
+        self._hold(is_over and not is_idle)
 
     def _is_over(self, used: int) -> bool:
         return is_over(used, self.mark, was_over=bool(self.because))
