@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conductor_loop.adapters.journal import open_journal
 from conductor_loop.adapters.journal.recent import Recent
-from conductor_loop.core.events import Paused, Started
+from conductor_loop.core.events import HandedBack, Paused, Started
 from conductor_loop.core.records import Entry, Record
 from tests.fakes import BEGINNING, FakeClock, in_a_loop, number_id
 from tests.fixtures.journals.make import admission, fill
@@ -81,3 +81,29 @@ def test_memory_is_bounded_when_nobody_follows() -> None:
     assert recent.after(0, 10) is None
     last = recent.after(19_999, 10)
     assert seqs(last) == [20_000]
+
+
+@in_a_loop
+async def test_bytes_from_memory_are_those_of_the_file_and_are_given_once(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, FakeClock())
+    await journal.record([admission(1), admission(2)])
+    first = await journal.lease([(number_id(1), 1)])
+    assert list(first) == list(journal.reader.bodies([number_id(1)]))
+    await journal.record([Record(number_id(1), HandedBack(1, "shutdown"))])
+
+    again = await journal.lease([(number_id(2), 1), (number_id(1), 2)])
+
+    assert list(again) == list(journal.reader.bodies([number_id(2), number_id(1)]))
+    await journal.close()
+
+
+def test_bytes_are_kept_only_as_far_as_there_is_room() -> None:
+    recent = Recent()
+    big = b"x" * 400_000
+    for number in (1, 2, 3):
+        recent.entry(Record(number_id(number), admission(number).event, big), number, BEGINNING)
+    assert [recent.take_body(number_id(number)) for number in (1, 2, 3)] == [big, big, None]
+
+    recent.entry(Record(number_id(4), admission(4).event, big), 4, BEGINNING)
+    recent.ended(number_id(4))
+    assert recent.take_body(number_id(4)) is None

@@ -179,6 +179,8 @@ class JournalReader:
 
     def bodies(self, intent_ids: Sequence[str]) -> Sequence[tuple[str, bytes]]:
         """The bytes of several intents, in the order asked. Raises KeyError as `body` does."""
+        if not intent_ids:
+            return []
         found: dict[str, bytes] = dict(self._rows(_BODIES, (json.dumps(intent_ids),)))
         return [(each, self._opener.body(each, found[each])) for each in intent_ids]
 

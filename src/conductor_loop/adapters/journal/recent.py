@@ -1,4 +1,4 @@
-"""The newest entries as they were recorded, so that nobody reads and unseals them again."""
+"""What was recorded last, as it was: so that nobody reads and unseals it again."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ _MOST = 4_096
 """Entries kept; a relay that is further behind reads the file."""
 
 
+_MOST_BODY_BYTES = 1 << 20
+"""Bytes of intents kept; a lease of any other reads the file."""
+
+
 class _Facts(NamedTuple):
     """What every entry of an intent says of it."""
 
@@ -30,6 +34,8 @@ class Recent:
 
     def __init__(self) -> None:
         self._facts: dict[str, _Facts] = {}
+        self._bodies: dict[str, bytes] = {}
+        self._room = _MOST_BODY_BYTES
         self._entries: deque[Entry] = deque()
 
     def entry(self, record: Record, seq: int, at: datetime) -> Entry | None:
@@ -42,11 +48,25 @@ class Recent:
             return None
         if isinstance(event, Admitted):
             self._facts[intent_id] = facts
+            self._keep_body(intent_id, record.body)
         return Entry(seq, at, event, intent_id, *facts)
 
     def ended(self, intent_id: str) -> None:
         """Nothing more will happen to this intent."""
         self._facts.pop(intent_id, None)
+        self.take_body(intent_id)
+
+    def take_body(self, intent_id: str) -> bytes | None:
+        """Give the bytes of an intent, for its first lease; None: there was no room for them."""
+        body = self._bodies.pop(intent_id, None)
+        if body is not None:
+            self._room += len(body)
+        return body
+
+    def _keep_body(self, intent_id: str, body: bytes | None) -> None:
+        if body is not None and len(body) <= self._room:
+            self._bodies[intent_id] = body
+            self._room -= len(body)
 
     def committed(self, entries: Sequence[Entry | None]) -> None:
         """They are durable, in this order, and follow all that were before."""

@@ -164,7 +164,9 @@ class SqliteJournal:
     async def lease(self, starts: Sequence[tuple[str, int]]) -> Sequence[tuple[str, bytes]]:
         """See `ports.Journal`."""
         await self.record([Record(intent_id, Started(attempt)) for intent_id, attempt in starts])
-        return self.reader.bodies([intent_id for intent_id, _ in starts])
+        kept = {intent_id: self._recent.take_body(intent_id) for intent_id, _ in starts}
+        read = dict(self.reader.bodies([each for each, body in kept.items() if body is None]))
+        return [(each, read[each] if body is None else body) for each, body in kept.items()]
 
     def position(self) -> int:
         """See `ports.Feed`."""
