@@ -1,10 +1,14 @@
-"""Where the file of a finished intent lies: the few words the journal keeps, and their paths."""
+"""Where the file of an intent lies: while it is claimed, and when it is finished."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from conductor_loop.core.naming import collision_name
+from conductor_loop.core.identity import ULID_LENGTH, is_ulid
+from conductor_loop.core.naming import LONGEST_NAME, collision_name
+
+# `ID.NAME` must be a name itself.
+_LONGEST_BESIDE_ID = LONGEST_NAME - ULID_LENGTH - 1
 
 
 class Place(StrEnum):
@@ -44,3 +48,24 @@ def filed_path(place: Place, name: bytes, intent_id: str) -> bytes | None:
     if place is Place.QUARANTINE:
         return b"/".join((b".conductor/quarantine", intent_id.encode(), name))
     return _FOLDERS[place] + b"/" + filed_name(place, name, intent_id)
+
+
+def needs_folder(name: bytes) -> bool:
+    """Tell whether a claim of this name stands in a folder of its own: the name is too long."""
+    return len(name) > _LONGEST_BESIDE_ID
+
+
+def claimed_path(intent_id: str, name: bytes) -> bytes:
+    """Where a claimed file stands in `claimed/`: as `ID.NAME`, or `ID/NAME` with a long name."""
+    return intent_id.encode() + (b"/" if needs_folder(name) else b".") + name
+
+
+def read_claimed(entry: bytes) -> tuple[str, bytes] | None:
+    """Read a name found in `claimed/`: id and file name, or None when it is no claim's.
+
+    The name is empty where the id has a folder.
+    """
+    intent_id, rest = entry[:ULID_LENGTH].decode("ascii", "replace"), entry[ULID_LENGTH:]
+    if not is_ulid(intent_id) or rest[:1] not in (b"", b".") or rest == b".":
+        return None
+    return intent_id, rest[1:]
