@@ -17,8 +17,8 @@ from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.handoff.watch import FolderSettings
 from conductor_loop.core.arrival import Arrival
+from conductor_loop.core.places import claimed_path
 from conductor_loop.ports import Source
-from conductor_loop.spare_folders import SpareFolders
 
 DEADLINE = 20.0
 """Seconds after which a condition that should come true is given up."""
@@ -96,7 +96,6 @@ class Served:
     layout: Layout
     source: FolderSource
     clock: TurnedClock
-    spares: SpareFolders
 
     @property
     def handoff(self) -> Path:
@@ -107,6 +106,10 @@ class Served:
     def claimed(self) -> Path:
         """Where claims stand."""
         return self.handoff / ".conductor" / "claimed"
+
+    def claim(self, intent_id: str, name: str) -> Path:
+        """Where one claim stands."""
+        return self.claimed / os.fsdecode(claimed_path(intent_id, os.fsencode(name)))
 
     def hand_over(self, name: str | bytes, body: bytes = b"{}") -> Path:
         """Deliver a file as a careful producer does: written elsewhere, then renamed."""
@@ -130,9 +133,8 @@ def serving(
         hold_lock(layout, clock.now()) as lock,
         contextlib.closing(hints or open_hints()) as heard,
     ):
-        spares = SpareFolders(layout.claimed)
-        source = FolderSource(layout, lock, heard, clock, settings, spares)
-        yield Served(layout, source, clock, spares)
+        source = FolderSource(layout, lock, heard, clock, settings)
+        yield Served(layout, source, clock)
 
 
 async def take(source: Source, room: int = 64) -> list[Arrival]:

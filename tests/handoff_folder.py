@@ -33,6 +33,7 @@ from conductor_loop.core.events import (
 )
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.identity import ulid
+from conductor_loop.core.places import claimed_path
 from conductor_loop.core.records import Entry
 from conductor_loop.core.verdict import Service
 from conductor_loop.ports import Steps
@@ -100,10 +101,14 @@ class HandoffFolder:
     def claim(self, number: int, name: bytes = NAME, body: bytes = BODY) -> str:
         """Put a claimed file where the source leaves it; return its id."""
         intent_id = id_of(number)
-        folder = self.private / "claimed" / intent_id
-        folder.mkdir()
-        (folder / os.fsdecode(name)).write_bytes(body)
+        place = self.claimed(number, name)
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(body)
         return intent_id
+
+    def claimed(self, number: int, name: bytes = NAME) -> Path:
+        """Where the claim of one file stands."""
+        return self.private / "claimed" / os.fsdecode(claimed_path(id_of(number), name))
 
     def run(
         self, number: int, *ending: Event, name: bytes = NAME, body: bytes = BODY

@@ -105,6 +105,20 @@ def move_new(source: int, name: bytes, destination: int, new_name: bytes) -> Non
             os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=destination)
 
 
+def move_into_own(source: int, name: bytes, parent: int, folder: bytes, new_name: bytes) -> None:
+    """Move into a private folder made for it, whatever it is; FileExistsError: that is taken.
+
+    For a parent in which nobody else makes names: it is looked whether the name is free, then
+    renamed. The folder may be there, empty, from a call that was killed.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700, dir_fd=parent)
+    new_path = folder + b"/" + new_name
+    if exists(parent, new_path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    os.rename(name, new_path, src_dir_fd=source, dst_dir_fd=parent)
+
+
 @contextlib.contextmanager
 def _turn_in(folder: int) -> Iterator[None]:
     """Keep other `move_new` out of a folder; never waits, as its holder may have been stopped."""
@@ -153,6 +167,16 @@ def sync(handle: int) -> None:
         os.fsync(handle)
     except OSError as error:
         raise _lost("fsync", error) from error
+
+
+def unlink_durably(folder: int, path: bytes) -> None:
+    """Remove a file below an open folder for good. Raises OSError and DurabilityLost."""
+    parent = open_folder(os.path.dirname(path) or b".", inside=folder)
+    try:
+        os.unlink(os.path.basename(path), dir_fd=parent)
+        sync(parent)
+    finally:
+        os.close(parent)
 
 
 def sync_file_system(handle: int) -> None:

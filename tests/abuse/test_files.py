@@ -101,7 +101,8 @@ def test_row_05_porch_gets_the_hashed_bytes_whatever_happens_to_the_file(site: S
         site.pause()
         site.hand_over("intent-a.json", body)
         intent_id = site.intent_id("intent-a.json")
-        claimed = site.state / "claimed" / intent_id / "intent-a.json"
+        claimed = site.state / "claimed" / f"{intent_id}.intent-a.json"
+        assert claimed.exists()
         claimed.write_bytes(intent(replicas=99))
         site.resume()
         assert site.verdict("intent-a.json")["status"] == "success"

@@ -24,7 +24,6 @@ from conductor_loop.disk import PASSING_ERRORS
 from conductor_loop.ports import Projection
 from conductor_loop.projections.filing import Filing
 from conductor_loop.projections.verdicts import Verdicts
-from conductor_loop.spare_folders import SpareFolders
 from tests.fakes_notices import NoticesInMemory
 from tests.handoff_folder import (
     ABOUT,
@@ -51,7 +50,7 @@ Makes = Callable[[HandoffFolder], Projection]
 
 
 def _filing(handoff: HandoffFolder) -> Projection:
-    return Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0))
+    return Filing(handoff.folders)
 
 
 def _verdicts(handoff: HandoffFolder) -> Projection:

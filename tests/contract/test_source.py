@@ -53,9 +53,7 @@ def in_a_folder(tmp_path: Path, *, once: bool) -> Iterator[Stage]:
 
         def leave_over(name: bytes, body: bytes) -> str:
             intent_id = number_id(next(numbers))
-            place = served.claimed / intent_id
-            place.mkdir()
-            (place / name.decode()).write_bytes(body)
+            served.claim(intent_id, name.decode()).write_bytes(body)
             return intent_id
 
         def end() -> None:

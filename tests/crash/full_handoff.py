@@ -65,7 +65,8 @@ class FarHandoffs:
         """Whatever has its name is whole, and is nowhere else."""
         arrived = self.arrived()
         assert arrived.items() <= FILES.items()
-        claimed = {path.name for path in self.inbox.glob(".conductor/claimed/*/*")}
+        places = self.inbox.glob(".conductor/claimed/*.json")
+        claimed = {path.name.partition(".")[2] for path in places}
         assert not claimed & arrived.keys()
         waiting = {path.name for path in self.inbox.glob("intent-*")}
         assert claimed | waiting | arrived.keys() == FILES.keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from conductor_loop.core.events import (
     Skipped,
     TimedOut,
 )
-from conductor_loop.core.places import Place, filed_path
+from conductor_loop.core.places import Place, claimed_path, filed_path
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, State
 from conductor_loop.operations.audit_proof import journal_of, prove_log
@@ -239,7 +240,8 @@ def _verdicts(scene: Scene) -> Iterator[dict[str, object] | None]:
 
 def _is_waiting(scene: Scene, intent_id: str, name: str) -> bool:
     """Whether the very file that a verdict tells of is still claimed."""
-    return (scene.state / "claimed" / intent_id / name).exists()
+    place = claimed_path(intent_id, os.fsencode(name))
+    return (scene.state / "claimed" / os.fsdecode(place)).exists()
 
 
 def _by_package(files: dict[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -65,7 +65,8 @@ class Divided(Site):
 
     def claims(self) -> list[str]:
         """Files on their way."""
-        return sorted(path.name for path in self.state.glob("claimed/*/*"))
+        places = self.state.glob("claimed/*")
+        return sorted(path.name.partition(".")[2] for path in places)
 
 
 def place_of(target: str, count: int = 3) -> int:

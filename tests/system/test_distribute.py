@@ -206,6 +206,25 @@ def test_what_cannot_be_copied_to_another_file_system_is_set_aside_in_the_inbox(
     assert divided.distributed().stdout == "0 moved, 0 set aside, 0 kept\n"
 
 
+@pytest.mark.parametrize("length", [228, 229, 248])
+@pytest.mark.parametrize("are_far", [False, True], ids=["one file system", "two file systems"])
+def test_a_name_of_any_length_is_moved_and_leaves_no_claim(
+    divided: Divided, elsewhere: Path, length: int, *, are_far: bool
+) -> None:
+    name, link = (f"intent-{c}{'x' * (length - 13)}.json" for c in "al")
+    for ordinal, site in enumerate(divided.sites if are_far else ()):
+        site.handoff = elsewhere / str(ordinal)
+        site.handoff.mkdir()
+    divided.hand_over_all({name: intent("amf")})
+    (divided.handoff / link).symlink_to("/etc/passwd")
+    assert divided.distributed().returncode == (1 if are_far else 0)
+    places = [divided.sites[n].handoff / name for n in range(3)]
+    assert [place.read_bytes() for place in places if place.exists()] == [intent("amf")]
+    aside = list(divided.state.glob(f"quarantine/*/{link}"))
+    assert [path.is_symlink() for path in aside] == [True] * are_far
+    assert divided.names_in(".conductor/claimed") == []
+
+
 def test_a_second_distributor_and_a_daemon_are_refused(divided: Divided) -> None:
     with divided.distributor() as first:
         again = divided.distributed()

@@ -14,12 +14,12 @@ from tests.system.daemon import Daemon, intent, wait_until
 from tests.system.divided import Divided, place_of
 
 CLAIM = "01KAAAAAAAAAAAAAAAAAAAAAAA"
-"""As a predecessor left it, so that its folders are known before they are used."""
+"""As a predecessor left it, so that the folder of its copy is known before it is made."""
 MINE = intent("amf", 3)
 # Where strace(1) stops a distributor: in which folder, and after which call.
 COPY_IS_EMPTY = ("{copy}", "openat")
 COPY_IS_WHOLE = ("{copy}/intent-a.json", "fchmod")
-CLAIM_IS_GONE = ("{claim}", "unlinkat")
+CLAIM_IS_GONE = ("{claimed}", "unlinkat")
 
 
 @pytest.fixture
@@ -29,9 +29,7 @@ def far(divided: Divided, elsewhere: Path) -> Divided:
         site.handoff = elsewhere / str(ordinal)
         site.handoff.mkdir()
     assert divided.distributed().returncode == 0
-    claim = divided.state / "claimed" / CLAIM
-    claim.mkdir()
-    (claim / "intent-a.json").write_bytes(MINE)
+    (divided.state / "claimed" / f"{CLAIM}.intent-a.json").write_bytes(MINE)
     return divided
 
 
@@ -66,7 +64,7 @@ def struck(far: Divided, where: tuple[str, str], fault: str) -> Iterator[Daemon]
     """Run a distributor whose copy meets a fault (strace(1)) once."""
     inbox = (far.state / "inbox-id").read_text()
     folders = {
-        "claim": far.state / "claimed" / CLAIM,
+        "claimed": far.state / "claimed",
         "copy": place(far).parent / f".arriving-{inbox}-{CLAIM}",
     }
     folder, call = where
@@ -166,8 +164,7 @@ def test_a_start_with_a_copy_whose_name_is_taken_keeps_its_target_back_alone(far
     with stopped(far, CLAIM_IS_GONE) as first:
         first.kill()
     place(far).write_bytes(b"theirs")
-    later = far.state / "claimed" / CLAIM.replace("A", "B") / "intent-b.json"
-    later.parent.mkdir()
+    later = far.state / "claimed" / f"{CLAIM.replace('A', 'B')}.intent-b.json"
     later.write_bytes(intent("amf", 4))
     far.hand_over("intent-c.json", intent("smf"))
     done = far.distributed()

@@ -18,7 +18,6 @@ from conductor_loop.core.naming import LONGEST_NAME, collision_name, error_log_n
 from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.records import Entry
 from conductor_loop.projections.filing import Filing
-from conductor_loop.spare_folders import SpareFolders
 from tests.fakes_catalog import BEGINNING
 from tests.handoff_folder import (
     BODY,
@@ -38,6 +37,8 @@ from tests.handoff_folder import (
     rejected,
 )
 
+LONG = b"intent-" + b"y" * (LONGEST_NAME - 12) + b".json"
+"""Claimed in a folder of its own."""
 OWN = f"intent-scale-up-001.{id_of(1)}.json"
 
 
@@ -65,11 +66,7 @@ def _is_other_file_system(one: Path, other: Path) -> bool:
 
 
 def _apply(handoff: HandoffFolder, entries: list[Entry]) -> dict[str, str]:
-    return dict(
-        carried_out(
-            Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
-        )
-    )
+    return dict(carried_out(Filing(handoff.folders).apply(entries)))
 
 
 @pytest.mark.parametrize("ending", [PUBLISHED, CANCELLED])
@@ -111,7 +108,7 @@ def test_a_duplicate_is_kept_beside_the_first(handoff: HandoffFolder) -> None:
 
 def test_the_bytes_and_the_inode_stay_the_same(handoff: HandoffFolder) -> None:
     entries = handoff.run(1, PUBLISHED)
-    before = (handoff.private / "claimed" / id_of(1) / NAME.decode()).stat()
+    before = handoff.claimed(1).stat()
     _apply(handoff, entries)
     after = (handoff.path / "processed" / NAME.decode()).stat()
     assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (
@@ -131,12 +128,35 @@ def test_a_thousand_files_of_one_name_are_all_kept(handoff: HandoffFolder) -> No
 
 
 def test_a_name_that_leaves_no_room_is_filed_with_its_log(handoff: HandoffFolder) -> None:
-    name = b"intent-" + b"y" * (LONGEST_NAME - 12) + b".json"
-    entries = [e for n in (1, 2) for e in handoff.run(n, FAILED, name=name)]
+    entries = [e for n in (1, 2) for e in handoff.run(n, FAILED, name=LONG)]
     assert _apply(handoff, entries) == {id_of(1): Place.FAILED, id_of(2): Place.FAILED_ID}
-    names = (name, collision_name(name, id_of(2)))
+    names = (LONG, collision_name(LONG, id_of(2)))
     expected = {os.fsdecode(n) for plain in names for n in (plain, error_log_name(plain))}
     assert handoff.names("failed") == expected
+    assert os.listdir(handoff.private / "claimed") == []
+
+
+@pytest.mark.parametrize("length", [228, 229, 255])
+@pytest.mark.parametrize("ending", [PUBLISHED, FAILED], ids=["processed", "failed"])
+def test_a_name_of_any_length_is_filed_and_leaves_no_claim(
+    handoff: HandoffFolder, length: int, ending: Event
+) -> None:
+    name = b"intent-" + b"y" * (length - 12) + b".json"
+    entries = handoff.run(1, ending, name=name)
+    assert handoff.claimed(1, name).exists()
+    [place] = _apply(handoff, entries).values()
+    filed = filed_path(Place(place), name, id_of(1))
+    assert filed is not None
+    assert (handoff.path / os.fsdecode(filed)).read_bytes() == BODY
+    assert os.listdir(handoff.private / "claimed") == []
+
+
+def test_what_somebody_put_beside_a_long_claim_is_left_alone(handoff: HandoffFolder) -> None:
+    entries = handoff.run(1, PUBLISHED, name=LONG)
+    beside = handoff.claimed(1, LONG).with_name("notes")
+    beside.write_text("somebody's own")
+    assert _apply(handoff, entries) == {id_of(1): Place.PROCESSED}
+    assert beside.read_text() == "somebody's own"
 
 
 @pytest.mark.parametrize(
@@ -186,25 +206,64 @@ def _plant(path: Path, kind: str) -> None:
             os.mkfifo(path)
 
 
-@pytest.mark.parametrize("kind", ["dangling link", "fifo"])
-def test_what_is_no_regular_file_is_set_aside_untouched(handoff: HandoffFolder, kind: str) -> None:
-    folder = handoff.private / "claimed" / id_of(1)
-    folder.mkdir()
-    _plant(folder / NAME.decode(), kind)
-    entries = handoff.follow(id_of(1), quarantined())
-    assert _apply(handoff, entries) == {id_of(1): Place.QUARANTINE}
-    aside = filed_path(Place.QUARANTINE, NAME, id_of(1))
-    assert aside is not None
-    assert (handoff.path / os.fsdecode(aside)).lstat()
+@pytest.mark.parametrize("name", [NAME, LONG], ids=["short", "long"])
+@pytest.mark.parametrize("kind", ["dangling link", "fifo", "folder"])
+def test_what_is_no_regular_file_is_set_aside_untouched(
+    handoff: HandoffFolder, kind: str, name: bytes
+) -> None:
+    place = handoff.claimed(1, name)
+    place.parent.mkdir(exist_ok=True)
+    _plant(place, kind)
+    before = place.lstat()
+    entries = handoff.follow(id_of(1), quarantined(name))
+    for _ in range(2):
+        assert _apply(handoff, entries) == {id_of(1): Place.QUARANTINE}
+        assert _aside(handoff, name).lstat().st_ino == before.st_ino
+        assert _aside(handoff, name).lstat().st_mode == before.st_mode
+        assert stat.S_IMODE(_aside(handoff, name).parent.stat().st_mode) == 0o700
+        assert os.listdir(handoff.private / "claimed") == []
+
+
+def test_setting_aside_that_was_cut_short_is_finished(handoff: HandoffFolder) -> None:
+    handoff.claimed(1).symlink_to("/nonexistent/target")
+    (handoff.private / "quarantine" / id_of(1)).mkdir(mode=0o700)
+    assert _apply(handoff, handoff.follow(id_of(1), quarantined())) == {id_of(1): Place.QUARANTINE}
+    assert os.readlink(_aside(handoff, NAME)) == "/nonexistent/target"
     assert os.listdir(handoff.private / "claimed") == []
+
+
+def test_setting_aside_replaces_nothing(handoff: HandoffFolder) -> None:
+    handoff.claimed(1).symlink_to("/nonexistent/target")
+    _aside(handoff, NAME).parent.mkdir(mode=0o700)
+    _aside(handoff, NAME).write_text("somebody's own")
+    entries = handoff.follow(id_of(1), quarantined())
+    with pytest.raises(FileExistsError):
+        _apply(handoff, entries)
+    assert _aside(handoff, NAME).read_text() == "somebody's own"
+    assert handoff.claimed(1).is_symlink()
+
+
+def test_what_was_to_be_set_aside_and_is_gone_is_told_once(
+    handoff: HandoffFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = handoff.follow(id_of(1), quarantined())
+    filing = Filing(handoff.folders)
+    for _ in range(2):
+        assert dict(carried_out(filing.apply(entries))) == {id_of(1): Place.NOWHERE}
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert os.listdir(handoff.private / "quarantine") == []
+
+
+def _aside(handoff: HandoffFolder, name: bytes) -> Path:
+    path = filed_path(Place.QUARANTINE, name, id_of(1))
+    assert path is not None
+    return handoff.path / os.fsdecode(path)
 
 
 def test_a_hard_linked_file_is_filed_and_its_other_name_stays(handoff: HandoffFolder) -> None:
     other = handoff.path / "other-name"
     other.write_bytes(b"theirs")
-    folder = handoff.private / "claimed" / id_of(1)
-    folder.mkdir()
-    os.link(other, folder / NAME.decode())
+    os.link(other, handoff.claimed(1))
     refusal = Rejected(Receipt(NAME, BEGINNING, 6), FAULTS)
     assert _apply(handoff, handoff.follow(id_of(1), refusal)) == {id_of(1): Place.FAILED}
     assert other.read_bytes() == b"theirs"
@@ -225,8 +284,8 @@ def test_a_claim_that_somebody_removed_is_told_once(
     handoff: HandoffFolder, caplog: pytest.LogCaptureFixture, ending: Event
 ) -> None:
     entries = handoff.run(1, ending)
-    shutil.rmtree(handoff.private / "claimed" / id_of(1))
-    filing = Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0))
+    handoff.claimed(1).unlink()
+    filing = Filing(handoff.folders)
     assert dict(carried_out(filing.apply(entries))) == {id_of(1): Place.NOWHERE}
     assert dict(carried_out(filing.apply(entries))) == {id_of(1): Place.NOWHERE}
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
@@ -240,7 +299,7 @@ def test_a_removed_claim_is_not_mistaken_for_another_file_of_its_name(
         (handoff.path / folder / NAME.decode()).write_text("somebody else's")
     entries = handoff.run(1, PUBLISHED) + handoff.run(2, FAILED)
     for number in (1, 2):
-        shutil.rmtree(handoff.private / "claimed" / id_of(number))
+        handoff.claimed(number).unlink()
     assert set(_apply(handoff, entries).values()) == {Place.NOWHERE}
     assert handoff.names("failed") == {NAME.decode()}
 
@@ -259,10 +318,11 @@ def test_moved_but_not_noted_is_found_in_its_place(
     ending: Event,
     leftover: str,
 ) -> None:
+    name = NAME if leftover == "nothing" else LONG
     if taken:
         for folder in ("processed", "failed"):
-            (handoff.path / folder / NAME.decode()).write_text("somebody else's")
-    entries = handoff.run(1, ending)
+            (handoff.path / folder / name.decode()).write_text("somebody else's")
+    entries = handoff.run(1, ending, name=name)
     places = _apply(handoff, entries)
     tree = handoff.tree()
     if leftover != "nothing":
@@ -298,7 +358,7 @@ def test_a_log_that_was_shown_before_its_file_moved_is_found(
 def test_a_link_that_was_not_yet_unlinked_is_one_file(handoff: HandoffFolder) -> None:
     """Where renaming without replacing is unknown, a crash can leave both names."""
     entries = handoff.run(1, PUBLISHED)
-    claim = handoff.private / "claimed" / id_of(1) / NAME.decode()
+    claim = handoff.claimed(1)
     os.link(claim, handoff.path / "processed" / NAME.decode())
     assert _apply(handoff, entries) == {id_of(1): Place.PROCESSED}
     assert handoff.names("processed") == {NAME.decode()}
@@ -308,15 +368,18 @@ def test_a_link_that_was_not_yet_unlinked_is_one_file(handoff: HandoffFolder) ->
 # Another file system.
 
 
+@pytest.mark.parametrize("name", [NAME, LONG], ids=["short", "long"])
 @pytest.mark.parametrize("ending", [PUBLISHED, FAILED], ids=["processed", "failed"])
-def test_a_file_crosses_to_another_file_system(split_handoff: HandoffFolder, ending: Event) -> None:
+def test_a_file_crosses_to_another_file_system(
+    split_handoff: HandoffFolder, ending: Event, name: bytes
+) -> None:
     handoff = split_handoff
-    entries = handoff.run(1, ending)
-    claim = handoff.private / "claimed" / id_of(1) / NAME.decode()
+    entries = handoff.run(1, ending, name=name)
+    claim = handoff.claimed(1, name)
     claim.chmod(0o640)
     os.utime(claim, ns=(1_700_000_000_000_000_000, 1_700_000_001_000_000_001))
     places = _apply(handoff, entries)
-    path = filed_path(Place(places[id_of(1)]), NAME, id_of(1))
+    path = filed_path(Place(places[id_of(1)]), name, id_of(1))
     assert path is not None
     filed = handoff.path / os.fsdecode(path)
     assert filed.read_bytes() == BODY
@@ -337,7 +400,7 @@ def test_a_sparse_file_stays_sparse_when_it_crosses(split_handoff: HandoffFolder
     handoff = split_handoff
     size = 1 << 36
     intent_id = handoff.claim(1)
-    with (handoff.private / "claimed" / intent_id / NAME.decode()).open("r+b") as file:
+    with handoff.claimed(1).open("r+b") as file:
         file.truncate(size)
         file.seek(size // 2)
         file.write(b"middle")
@@ -362,24 +425,28 @@ def test_a_large_file_crosses_whole(split_handoff: HandoffFolder) -> None:
 
 @pytest.mark.parametrize(
     "stage",
-    ["part of a copy", "a whole copy", "a whole copy, file gone", "a whole copy, folder gone"],
+    [
+        "part of a copy",
+        "a whole copy",
+        "a whole copy, file gone",
+        "a whole copy, file gone, folder left",
+    ],
 )
 def test_a_crossing_that_was_cut_short_is_finished(
     split_handoff: HandoffFolder, stage: str
 ) -> None:
     handoff = split_handoff
-    entries = handoff.run(1, PUBLISHED)
+    name = LONG if stage.endswith("folder left") else NAME
+    entries = handoff.run(1, PUBLISHED, name=name)
     hidden = handoff.path / "processed" / f".{id_of(1)}.copied"
     if stage == "part of a copy":
         hidden.with_name(hidden.name + ".part").write_bytes(BODY[:5])
     else:
         hidden.write_bytes(BODY)
-    if stage.endswith("gone"):
-        shutil.rmtree(handoff.private / "claimed" / id_of(1))
-    if stage.endswith("file gone"):
-        (handoff.private / "claimed" / id_of(1)).mkdir()
+    if "file gone" in stage:
+        handoff.claimed(1, name).unlink()
     for _ in range(2):
         assert _apply(handoff, entries) == {id_of(1): Place.PROCESSED}
-        assert handoff.names("processed") == {NAME.decode()}
-        assert (handoff.path / "processed" / NAME.decode()).read_bytes() == BODY
+        assert handoff.names("processed") == {name.decode()}
+        assert (handoff.path / "processed" / name.decode()).read_bytes() == BODY
         assert os.listdir(handoff.private / "claimed") == []

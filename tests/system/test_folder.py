@@ -90,7 +90,7 @@ async def test_a_file_that_is_moved_in_is_taken_at_once(handoff: Path) -> None:
         [arrival] = await take(served.source)
         assert arrival.content == Content(b"moved")
         assert not (handoff / "intent-a.json").exists()
-        assert (served.claimed / arrival.intent_id / "intent-a.json").read_bytes() == b"moved"
+        assert served.claim(arrival.intent_id, "intent-a.json").read_bytes() == b"moved"
 
 
 @in_a_loop
@@ -503,7 +503,7 @@ async def test_a_folder_renamed_away_and_made_anew_is_served_again(
         assert served.source.blocked_by is None
         assert (old / "intent-old.json").exists()
         # Claims, journal and lock stay with the daemon.
-        assert (served.claimed / before.intent_id / "intent-before.json").exists()
+        assert served.claim(before.intent_id, "intent-before.json").exists()
         assert not (old / ".conductor").exists()
         assert (handoff / "status" / "history").is_dir()
         assert os.fstat(served.layout.status).st_ino == (handoff / "status").stat().st_ino
@@ -600,8 +600,10 @@ async def main():
     with serving(Path("disk/handoff")) as served:
         served.hand_over("intent-0.json")
         await take(served.source)
-        for number in range(3):
-            served.hand_over(f"intent-{number}.json")
+        served.hand_over("intent-short.json")
+        long = [f"intent-{'x' * 230}{number}.json" for number in range(3)]
+        for name in long:
+            served.hand_over(name)
         fillers = []
         try:
             while True:
@@ -609,6 +611,7 @@ async def main():
                 fillers[-1].touch()
         except OSError as error:
             assert error.errno == errno.ENOSPC
+        assert names(await take(served.source)) == [b"intent-short.json"]
         taking = asyncio.create_task(take(served.source))
         while served.source.blocked_by is None:
             await asyncio.sleep(0.001)
@@ -617,7 +620,7 @@ async def main():
         for filler in fillers[:-1]:
             filler.unlink()
         served.clock.pass_time(timedelta(minutes=1))
-        assert sorted(names(await taking)) == [b"intent-%d.json" % n for n in range(3)]
+        assert sorted(names(await taking)) == [name.encode() for name in long]
         assert served.source.blocked_by is None
 
 asyncio.run(main())
@@ -625,7 +628,9 @@ asyncio.run(main())
 
 
 @pytest.mark.needs("unshare")
-def test_row_20_a_disk_without_inodes_stops_claiming_and_loses_nothing(tmp_path: Path) -> None:
+def test_row_20_a_disk_without_inodes_stops_what_needs_a_folder_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "disk").mkdir()
     run_in_own_mounts("mount -t tmpfs -o nr_inodes=30 none disk", FULL_DISK, tmp_path)
 
@@ -644,7 +649,6 @@ async def main():
         assert sorted(p.name for p in served.handoff.glob("intent-*")) == [
             "intent-a.json", "intent-b.json"
         ]
-        served.spares.remove_all()
         assert list(served.claimed.iterdir()) == []
         [first, second] = served.source.ignored()
         assert "cross-device" in first.why, first.why

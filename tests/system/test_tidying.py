@@ -15,7 +15,6 @@ from conductor_loop.core.states import FINAL, State
 from conductor_loop.projections.filing import Filing
 from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
-from conductor_loop.spare_folders import SpareFolders
 from tests.fakes_notices import NoticesInMemory
 from tests.handoff_folder import (
     ABOUT,
@@ -49,11 +48,7 @@ def handoff(tmp_path: Path) -> Iterator[HandoffFolder]:
 
 
 def _apply(handoff: HandoffFolder, entries: Sequence[Entry]) -> None:
-    handoff.catalog.note_filed(
-        carried_out(
-            Filing(handoff.folders, SpareFolders(handoff.folders.claimed, most=0)).apply(entries)
-        )
-    )
+    handoff.catalog.note_filed(carried_out(Filing(handoff.folders).apply(entries)))
     carried_out(
         Verdicts(
             handoff.folders, handoff.catalog, ABOUT, SIGNER, NoticesInMemory(), NOT_AUDITED
@@ -80,7 +75,7 @@ def test_everything_of_an_old_intent_goes(handoff: HandoffFolder, ending: Event)
 def test_everything_of_an_old_refusal_goes(handoff: HandoffFolder, arrival: Event) -> None:
     intent_id = handoff.claim(1)
     if isinstance(arrival, Quarantined):
-        file = handoff.private / "claimed" / intent_id / NAME.decode()
+        file = handoff.claimed(1)
         file.unlink()
         file.symlink_to("/etc/hostname")
     _apply(handoff, handoff.follow(intent_id, arrival))

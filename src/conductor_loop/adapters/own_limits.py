@@ -6,7 +6,7 @@ import logging
 import resource
 
 _log = logging.getLogger("conductor_loop")
-# A batch of views holds 256 files open and one of claims as many; the rest are pipes and sockets.
+# A batch of views holds 256 files open; the rest are pipes and sockets.
 ENOUGH_DESCRIPTORS = 1_024
 MOST_DESCRIPTORS = 16_384
 """More would only let a leak grow for longer."""

@@ -34,7 +34,7 @@ class Passing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A file on its way: in `claimed/ID/NAME`, or in a copy that has not got its name yet."""
+    """A file on its way: claimed, or in a copy that has not got its name yet."""
 
     intent_id: str
     name: bytes

@@ -33,9 +33,8 @@ from conductor_loop.adapters.verdict_files import named_records, status_files
 from conductor_loop.core.audit.naming import FOLDER as AUDIT_FOLDER
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import CannotStart, Fault
-from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.intent import Intent, Target
-from conductor_loop.core.places import Place, filed_path
+from conductor_loop.core.places import Place, filed_path, read_claimed
 from conductor_loop.core.proof import prove
 from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile, told_by
 from conductor_loop.core.records import Record
@@ -326,12 +325,19 @@ def _verdicts(layout: Layout, state: Path) -> tuple[dict[str, Told], tuple[str, 
 
 
 def _claims(layout: Layout, read: Callable[[bytes], Intent | Fault]) -> Iterator[Claim]:
-    for intent_id in sorted(filter(is_ulid, os.listdir(layout.claimed))):
-        folder = Path(layout.state_path) / "claimed" / intent_id
-        if not folder.is_dir():
-            folder = Path(layout.path) / ".conductor" / "claimed" / intent_id
-        for path in folder.iterdir():
+    claimed = Path(layout.path) / ".conductor" / "claimed"
+    for entry in sorted(os.listdir(layout.claimed)):
+        found = read_claimed(os.fsencode(entry))
+        if found is None:
+            continue
+        intent_id, name = found
+        # A folder may hold any name, as an older daemon left it: only a start renews claims.
+        for path in [claimed / entry] if name else _inside(claimed / entry):
             yield Claim(intent_id, _target(path, read))
+
+
+def _inside(folder: Path) -> list[Path]:
+    return [] if folder.is_symlink() or not folder.is_dir() else list(folder.iterdir())
 
 
 def _target(path: Path, read: Callable[[bytes], Intent | Fault]) -> Target | None:

@@ -24,9 +24,8 @@ def bring_over(source: int, path: bytes, folder: int, arrived: bytes) -> None:
     if not disk.exists(folder, arrived):
         _copy(source, path, folder, arrived)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path, dir_fd=source)
         # Else a power cut could bring the source back after its copy got its final name.
-        _sync_parent(source, path)
+        disk.unlink_durably(source, path)
 
 
 def _copy(source: int, path: bytes, folder: int, arrived: bytes) -> None:
@@ -78,11 +77,3 @@ def _copy_facts(inlet: int, outlet: int) -> None:
         os.fchown(outlet, facts.st_uid, facts.st_gid)
     os.fchmod(outlet, facts.st_mode & 0o777)
     os.utime(outlet, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-
-
-def _sync_parent(source: int, path: bytes) -> None:
-    parent = disk.open_folder(os.path.dirname(path), inside=source)
-    try:
-        disk.sync(parent)
-    finally:
-        os.close(parent)

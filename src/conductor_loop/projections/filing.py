@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import logging
@@ -13,7 +14,7 @@ from conductor_loop import disk
 from conductor_loop.core.error_log import Failing, compose_error_log, intent_of
 from conductor_loop.core.events import Duplicated, Published, Quarantined, Receipt, Skipped
 from conductor_loop.core.naming import error_log_name
-from conductor_loop.core.places import Place, filed_name
+from conductor_loop.core.places import Place, claimed_path, filed_name, needs_folder
 from conductor_loop.core.records import Entry
 from conductor_loop.ports import Steps
 from conductor_loop.projections.crossing import bring_over
@@ -26,7 +27,6 @@ from conductor_loop.projections.folders import (
     vanishing,
     write_hidden,
 )
-from conductor_loop.spare_folders import SpareFolders
 
 _log = logging.getLogger("conductor_loop.filing")
 
@@ -44,7 +44,8 @@ class _Claim:
 
     @property
     def path(self) -> bytes:
-        return self.intent_id.encode() + b"/" + self.receipt.name
+        """Where it stands, relative to `claimed/`."""
+        return claimed_path(self.intent_id, self.receipt.name)
 
     @property
     def arrived(self) -> bytes:
@@ -67,9 +68,8 @@ class Filing:
     in failed/. The places returned are words of `core.places.Place`.
     """
 
-    def __init__(self, folders: Folders, spares: SpareFolders) -> None:
+    def __init__(self, folders: Folders) -> None:
         self._folders = folders
-        self._spares = spares
         self._missed: set[str] = set()
 
     def apply(self, entries: Sequence[Entry]) -> Steps:
@@ -81,11 +81,12 @@ class Filing:
         return places
 
     def _file(self, entries: Sequence[Entry]) -> Steps:
-        batch = _Batch(self._folders, self._spares)
-        with vanishing(self._folders.processed, self._folders.failed, self._folders.quarantine):
-            yield from batch.write_logs(entries)
-            places = [batch.file(entry) for entry in entries]
-        yield tuple(batch.touched)
+        folders = self._folders
+        with contextlib.closing(_Batch(folders)) as batch:
+            with vanishing(folders.processed, folders.failed, folders.quarantine):
+                yield from batch.write_logs(entries)
+                places = [batch.file(entry) for entry in entries]
+            yield tuple(batch.touched)
         for entry, place in zip(entries, places, strict=True):
             if place is Place.NOWHERE and entry.retry_of is None:
                 self._report_missing(entry)
@@ -105,8 +106,7 @@ class Filing:
 class _Batch:
     """A few entries, filed with one sync for each folder that they touch."""
 
-    def __init__(self, folders: Folders, spares: SpareFolders) -> None:
-        self._spares = spares
+    def __init__(self, folders: Folders) -> None:
         self._mode = folders.modes.file
         self._claimed = folders.claimed
         self._processed = folders.processed
@@ -114,6 +114,12 @@ class _Batch:
         self._quarantine = folders.quarantine
         self.touched: set[int] = set()
         """Folders in which something was moved."""
+        self._opened: list[int] = []
+
+    def close(self) -> None:
+        """Close what was opened to be synced."""
+        for handle in self._opened:
+            os.close(handle)
 
     def write_logs(self, entries: Sequence[Entry]) -> Generator[Sequence[int], None, None]:
         """Write the error logs under hidden names, durable before they get their own."""
@@ -137,12 +143,14 @@ class _Batch:
             return Place.NOWHERE
         self.touched.add(self._claimed)
         if isinstance(entry.event, Quarantined):
-            return self._set_aside(claim)
-        if isinstance(entry.event, Failing):
+            place = self._set_aside(claim)
+        elif isinstance(entry.event, Failing):
             place = self._file_failed(claim)
         else:
             place = self._file_processed(claim)
-        self._spares.give(claim.intent_id)
+        if needs_folder(claim.receipt.name):
+            with contextlib.suppress(OSError):  # gone already, or somebody put something into it
+                os.rmdir(claim.intent_id, dir_fd=self._claimed)
         return place
 
     def _file_processed(self, claim: _Claim) -> Place:
@@ -214,15 +222,18 @@ class _Batch:
         os.rename(name, new_name, src_dir_fd=self._failed, dst_dir_fd=self._failed)
 
     def _set_aside(self, claim: _Claim) -> Place:
-        """Move the claim's folder whole: what is in it is never touched."""
+        """Rename it into a folder of its own in quarantine/: it is never opened or followed."""
         self.touched.add(self._quarantine)
-        folder = claim.intent_id.encode()
+        folder, name = claim.intent_id.encode(), claim.receipt.name
+        if disk.exists(self._claimed, claim.path):
+            disk.move_into_own(self._claimed, claim.path, self._quarantine, folder, name)
         try:
-            # Onto anything but an empty folder this fails (rename(2)), so nothing is replaced.
-            os.rename(folder, folder, src_dir_fd=self._claimed, dst_dir_fd=self._quarantine)
+            aside = disk.open_folder(folder, inside=self._quarantine)
         except FileNotFoundError:
-            self._refuse_if_claimed(claim)
-        return Place.QUARANTINE if disk.exists(self._quarantine, claim.path) else Place.NOWHERE
+            return Place.NOWHERE
+        self._opened.append(aside)
+        self.touched.add(aside)
+        return Place.QUARANTINE if disk.exists(aside, name) else Place.NOWHERE
 
     def _move(self, claim: _Claim, folder: int, name: bytes) -> None:
         """Move the claimed file. FileExistsError: the name is taken; FileNotFoundError: gone."""

@@ -190,7 +190,7 @@ def _verdicts(settings: Settings, ground: Ground) -> Verdicts:
 def _views(ground: Ground, verdicts: Verdicts) -> Sequence[Projection]:
     """The views, the audit log first: a verdict names its record there."""
     first = [ground.audit] if ground.audit else []
-    return (*first, Filing(ground.layout, ground.spares), verdicts)
+    return (*first, Filing(ground.layout), verdicts)
 
 
 def _rotated(ground: Ground, clock: SystemClock, by: str) -> str:

@@ -17,6 +17,7 @@ from conductor_loop.adapters.handoff.events import open_hints
 from conductor_loop.adapters.handoff.handover import open_handoff
 from conductor_loop.adapters.handoff.inbox_records import identity_of
 from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.handoff.older_claims import renew_claims
 from conductor_loop.adapters.handoff.ordinals import settle_division
 from conductor_loop.adapters.handoff.passing_on import Handoffs
 from conductor_loop.adapters.handoff.source import FolderSource
@@ -25,7 +26,6 @@ from conductor_loop.core.faults import UsageError
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import confine_distributor, leave_root_to_distribute
 from conductor_loop.settings.sections import folder_settings, layout_of
-from conductor_loop.spare_folders import SpareFolders
 from conductor_loop.wiring.daemon import first_cause
 
 _log = logging.getLogger("conductor_loop.distribution")
@@ -51,17 +51,16 @@ async def _distribute(
     with contextlib.ExitStack() as open_things:
         layout = open_things.enter_context(layout_of(settings, has_journal=False))
         lock = open_things.enter_context(hold_lock(layout, clock.now()))
+        renew_claims(layout)  # before the copies, which count as long as there is no claim
         inbox = identity_of(layout, clock.now())
         copies = Copies(inbox, layout.claimed, settings.max_file_size)
         # Before it is confined: handoffs of before need not be among those of now.
         begun = settle_division(layout, folders, copies)
         confine_distributor(settings, [Path(one) for one in folders], must=must_be_confined)
         hints = open_things.enter_context(contextlib.closing(open_hints()))
-        spares = SpareFolders(layout.claimed)
-        open_things.callback(spares.remove_all)
-        source = FolderSource(layout, lock, hints, clock, folder_settings(settings), spares)
-        claims = Claims(layout, clock, settings.max_file_size, spares)
-        handoffs = Handoffs(layout, claims, copies, clock, spares, folders)
+        source = FolderSource(layout, lock, hints, clock, folder_settings(settings))
+        claims = Claims(layout, clock, settings.max_file_size)
+        handoffs = Handoffs(layout, claims, copies, clock, folders)
         distribution = Distribution(source, handoffs, clock, len(folders))
         _log.info("dividing %s among %d handoffs", layout.path, len(folders))
         await _until_stopped(distribution.run(begun))

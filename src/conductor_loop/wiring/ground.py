@@ -20,6 +20,7 @@ from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.events import open_hints
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.handoff.older_claims import renew_claims
 from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import Keys, open_keys
@@ -35,7 +36,6 @@ from conductor_loop.projections.audit.start import open_audit
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import confine_daemon
 from conductor_loop.settings.sections import folder_settings, layout_of, sealing
-from conductor_loop.spare_folders import SpareFolders
 from conductor_loop.wiring.lifecycle import serving_http
 from conductor_loop.wiring.original import import_original
 from conductor_loop.wiring.publishers import end_leftovers, make_out, publisher
@@ -52,7 +52,6 @@ class Ground:
 
     layout: Layout
     source: FolderSource
-    spares: SpareFolders
     publisher: Publisher
     journal: SqliteJournal
     notices: NoticeBoard
@@ -73,6 +72,7 @@ async def open_ground(
         for note in layout.notes:
             _log.warning(note)
         lock = opened.enter_context(hold_lock(layout, clock.now()))
+        renew_claims(layout)  # before the views, which look for claims in their places
         end_leftovers(settings, layout)
         confine_daemon(settings, Path(layout.state_path), must=must_be_confined)
         make_out(settings)  # what serves HTTP may see it, so it must be there
@@ -89,10 +89,8 @@ async def open_ground(
         keys = _keys(settings, layout, clock, notices)
         audit = opened.enter_context(_audit(settings, layout, journal, keys, clock))
         hints = opened.enter_context(closing(open_hints()))
-        spares = SpareFolders(layout.claimed)
-        opened.callback(spares.remove_all)
-        source = FolderSource(layout, lock, hints, clock, folder_settings(settings), spares)
-        yield Ground(layout, source, spares, publishing, journal, notices, keys, audit)
+        source = FolderSource(layout, lock, hints, clock, folder_settings(settings))
+        yield Ground(layout, source, publishing, journal, notices, keys, audit)
 
 
 def _report_start(notices: NoticeBoard, settings: Settings) -> None:

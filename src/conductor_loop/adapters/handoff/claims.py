@@ -20,17 +20,18 @@ from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.users import user_name
 from conductor_loop.core.arrival import Arrival, Content, HardLinked, NotReadable, Special, TooLarge
 from conductor_loop.core.events import Receipt
-from conductor_loop.core.identity import UlidSequence, is_ulid
+from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.identity import UlidSequence
 from conductor_loop.core.naming import is_intent_name, shown
+from conductor_loop.core.places import claimed_path, needs_folder, read_claimed
 from conductor_loop.ports import Clock
-from conductor_loop.spare_folders import SpareFolders
 
 _log = logging.getLogger("conductor_loop.folder")
 
 _READ_SAFELY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _ENTROPY_BYTES = 10
-# With more claims than these, one flush of the file system is cheaper than a sync per folder.
-_FEW_CLAIMS = 2
+# With more of them, one flush of the file system is cheaper than a sync of each.
+_FEW_FOLDERS = 2
 _SPECIAL = {
     stat.S_IFLNK: "symlink",
     stat.S_IFIFO: "FIFO",
@@ -43,7 +44,7 @@ _SPECIAL = {
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file that is ours: it stands in `claimed/ID/NAME`."""
+    """A file that is ours."""
 
     intent_id: str
     name: bytes
@@ -52,46 +53,34 @@ class Claim:
     @property
     def place(self) -> bytes:
         """Where it stands, relative to `claimed/`."""
-        return b"%b/%b" % (self.intent_id.encode(), self.name)
+        return claimed_path(self.intent_id, self.name)
 
 
 class Claims:
     """The folder `claimed/`: what gets in, and what is still there after a crash."""
 
-    def __init__(self, layout: Layout, clock: Clock, max_bytes: int, spares: SpareFolders) -> None:
-        self._spares = spares
+    def __init__(self, layout: Layout, clock: Clock, max_bytes: int) -> None:
         self._layout, self._clock, self.max_bytes = layout, clock, max_bytes
         self._sequence = UlidSequence()
-        self._spare: str | None = None
 
     def claim(self, name: bytes) -> Claim | None:
-        """Rename a file of the handoff folder into a fresh private folder; None if it vanished.
+        """Rename a file of the handoff folder to a name that is ours alone; None if it vanished.
 
         Raises OSError, and the file is where it was. Not durable before `sync`.
         """
         now = self._clock.now()
-        self._spare = intent_id = self._spare or self._make_folder(now)
-        claim = Claim(intent_id, name, now)
-        folders = {"src_dir_fd": self._layout.handoff, "dst_dir_fd": self._layout.claimed}
-        try:
-            os.rename(name, claim.place, **folders)
-        except FileNotFoundError:
-            return None
-        self._spare = None
-        return claim
-
-    def tidy(self) -> None:
-        """Remove the folder that a failed claim left unused."""
-        if self._spare is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self._spares.give(self._spare)
-            self._spare = None
+        # As ids are never given twice, this rename replaces nothing.
+        claim = Claim(self._new_id(now), name, now)
+        is_ours = self._rename_into_folder(claim) if needs_folder(name) else self._rename(claim)
+        return claim if is_ours else None
 
     def sync(self, claims: Sequence[Claim]) -> None:
         """Make claims survive a power cut. Raises DurabilityLost."""
-        if not claims or (len(claims) <= _FEW_CLAIMS and self._sync_folders(claims)):
+        if not claims:
             return
-        disk.sync_file_system(self._layout.handoff)
+        ids = [claim.intent_id for claim in claims if needs_folder(claim.name)]
+        if len(ids) > _FEW_FOLDERS or not self._sync_folders(ids):
+            disk.sync_file_system(self._layout.handoff)
 
     def read(self, claim: Claim) -> Arrival | None:
         """Look at a claimed file and read it once; None when it was taken from under us.
@@ -102,7 +91,7 @@ class Claims:
         try:
             status = os.stat(claim.place, dir_fd=claimed, follow_symlinks=False)
         except FileNotFoundError:
-            _log.error("%s was taken out of claimed/%s", shown(claim.name), claim.intent_id)
+            _log.error("%s was taken out of claimed/", shown(claim.place))
             return None
         if not stat.S_ISREG(status.st_mode):
             return _special(claim, status, _SPECIAL[stat.S_IFMT(status.st_mode)])
@@ -116,72 +105,115 @@ class Claims:
             os.close(handle)
 
     def leftovers(self, known: Container[str]) -> list[Arrival]:
-        """Read what was claimed and never journalled, durably; remove empty claim folders."""
-        left = [self._leftover(intent_id, known) for intent_id in self._ids()]
+        """Read what was claimed and never journalled, durably; remove empty folders."""
+        left = [
+            self._leftover(intent_id, paths)
+            for intent_id, paths in self._standing().items()
+            if intent_id not in known
+        ]
         claims = [claim for claim in left if claim is not None]
         arrivals = [arrival for claim in claims if (arrival := self.read(claim)) is not None]
-        if claims:
-            self.sync(claims)
+        self.sync(claims)
         return arrivals
 
-    def _sync_folders(self, claims: Sequence[Claim]) -> bool:
+    def _new_id(self, now: datetime) -> str:
+        entropy = int.from_bytes(os.urandom(_ENTROPY_BYTES))
+        return self._sequence.next(int(now.timestamp() * 1_000), entropy)
+
+    def _rename(self, claim: Claim) -> bool:
+        handoff, claimed = self._layout.handoff, self._layout.claimed
+        try:
+            os.rename(claim.name, claim.place, src_dir_fd=handoff, dst_dir_fd=claimed)
+        except FileNotFoundError as error:
+            if os.fstat(claimed).st_nlink == 0:
+                raise _deleted() from error
+            return False
+        return True
+
+    def _rename_into_folder(self, claim: Claim) -> bool:
+        try:
+            os.mkdir(claim.intent_id, 0o700, dir_fd=self._layout.claimed)
+        except FileNotFoundError as error:
+            raise _deleted() from error
+        is_ours = False
+        try:
+            is_ours = self._rename(claim)
+        finally:
+            if not is_ours:
+                with contextlib.suppress(OSError):  # an empty one goes at the next start
+                    os.rmdir(claim.intent_id, dir_fd=self._layout.claimed)
+        return is_ours
+
+    def _sync_folders(self, ids: Sequence[str]) -> bool:
         """Sync just the folders that were changed; False when they cannot be opened."""
-        folders = [self._layout.handoff, self._layout.claimed]
         with contextlib.ExitStack() as opened:
+            folders = []
             try:
-                for claim in claims:
-                    folders.append(self._open(claim.intent_id))
+                for intent_id in ids:
+                    folders.append(disk.open_folder(intent_id, inside=self._layout.claimed))
                     opened.callback(os.close, folders[-1])
             except OSError:  # no descriptors left, or removed by hand
                 return False
-            disk.sync_each(folders)
+            # In this order a power cut leaves a name too many rather than none.
+            disk.sync_each([*folders, self._layout.claimed, self._layout.handoff])
         return True
 
-    def _ids(self) -> list[str]:
-        names = os.listdir(self._layout.claimed)
-        for name in names:
-            if not is_ulid(name):
-                _log.warning("%s in claimed/ is none of ours: left alone", shown(os.fsencode(name)))
-        return sorted(filter(is_ulid, names))
+    def _standing(self) -> dict[str, list[bytes]]:
+        """What stands in `claimed/`, by ids that rise."""
+        found: dict[str, list[bytes]] = {}
+        for entry in sorted(map(os.fsencode, os.listdir(self._layout.claimed))):
+            claimed = read_claimed(entry)
+            if claimed is None:
+                _log.warning("%s in claimed/ is none of ours: left alone", shown(entry))
+                continue
+            intent_id, name = claimed
+            paths = [entry] if name else self._in_folder(intent_id)
+            if paths:
+                found.setdefault(intent_id, []).extend(paths)
+        return found
 
-    def _leftover(self, intent_id: str, known: Container[str]) -> Claim | None:
+    def _in_folder(self, intent_id: str) -> list[bytes]:
         try:
-            folder = self._open(intent_id)
+            names = names_in_folder(self._layout.claimed, intent_id)
         except NotADirectoryError:
             _log.warning("claimed/%s is no folder: left alone", intent_id)
-            return None
-        try:
-            names = [os.fsencode(name) for name in os.listdir(folder)]
-            claimed_at = datetime.fromtimestamp(os.fstat(folder).st_mtime, UTC)
-        finally:
-            os.close(folder)
+            return []
         if not names:
             os.rmdir(intent_id, dir_fd=self._layout.claimed)
-            return None
-        if intent_id in known:
-            return None
-        if len(names) > 1 or not is_intent_name(names[0]):
-            _log.warning("claimed/%s holds what was never claimed: left alone", intent_id)
-            return None
-        return Claim(intent_id, names[0], min(claimed_at, self._clock.now()))
+        return [b"%b/%b" % (intent_id.encode(), name) for name in names]
 
-    def _make_folder(self, now: datetime) -> str:
-        milliseconds = int(now.timestamp() * 1_000)
-        while True:
-            entropy = int.from_bytes(os.urandom(_ENTROPY_BYTES))
-            intent_id = self._sequence.next(milliseconds, entropy)
-            if self._spares.take_as(intent_id):
-                return intent_id
-            try:
-                os.mkdir(intent_id, 0o700, dir_fd=self._layout.claimed)
-            except FileExistsError:
-                continue
-            except FileNotFoundError as error:
-                raise OSError(errno.ESTALE, "claimed/ was deleted under the daemon") from error
-            return intent_id
+    def _leftover(self, intent_id: str, paths: Sequence[bytes]) -> Claim | None:
+        name = paths[0][len(intent_id) + 1 :]
+        is_claim = is_intent_name(name) and paths[0] == claimed_path(intent_id, name)
+        if len(paths) > 1 or not is_claim:
+            _log.warning("claimed/%s is or holds what was never claimed: left alone", intent_id)
+            return None
+        # The last rename set this time (rename(2)); a clock may have been set back since.
+        status = os.stat(paths[0], dir_fd=self._layout.claimed, follow_symlinks=False)
+        claimed_at = datetime.fromtimestamp(status.st_ctime, UTC)
+        return Claim(intent_id, name, min(claimed_at, self._clock.now()))
 
-    def _open(self, intent_id: str) -> int:
-        return disk.open_folder(intent_id, inside=self._layout.claimed)
+
+def names_in_folder(claimed: int, intent_id: str) -> list[bytes]:
+    """What is in the folder of one claim. Raises OSError; NotADirectoryError: it is none."""
+    folder = disk.open_folder(intent_id, inside=claimed)
+    try:
+        return [os.fsencode(name) for name in os.listdir(folder)]
+    finally:
+        os.close(folder)
+
+
+def unreadable(error: OSError) -> CannotStart:
+    """Word why a start has to wait: what a dead daemon claimed must not be passed over."""
+    return CannotStart(
+        f"what was claimed before cannot be read: {error.strerror}",
+        hint="it is kept in .conductor/claimed; mend the disk or the limits, start again",
+        code="claims_unreadable",
+    )
+
+
+def _deleted() -> OSError:
+    return OSError(errno.ESTALE, "claimed/ was deleted under the daemon")
 
 
 def _special(claim: Claim, status: os.stat_result, what: str) -> Arrival:

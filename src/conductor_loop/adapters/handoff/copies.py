@@ -15,6 +15,7 @@ from conductor_loop import disk
 from conductor_loop.core.distribution import Parcel, addressed
 from conductor_loop.core.faults import DurabilityLost
 from conductor_loop.core.identity import is_ulid
+from conductor_loop.core.places import claimed_path
 
 _log = logging.getLogger("conductor_loop.distribution")
 
@@ -101,7 +102,7 @@ class Copies:
         return waiting
 
     def _finish_file(self, folder: int, staged: int, intent_id: str, file: bytes) -> Parcel | None:
-        if disk.exists(self._claimed, b"%b/%b" % (intent_id.encode(), file)):
+        if disk.exists(self._claimed, claimed_path(intent_id, file)):
             os.unlink(file, dir_fd=staged)  # it may be half written; it is made anew
             return None
         try:

@@ -15,6 +15,7 @@ from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.core.distribution import Parcel
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import is_intent_name
+from conductor_loop.core.places import read_claimed
 
 RECORD = b"distribution.json"
 
@@ -62,15 +63,20 @@ def unfinished_in(handoff: int) -> int:
     except FileNotFoundError:  # no daemon has been there
         return waiting
     try:
-        return waiting + sum(bool(_listed(claimed, name)) for name in os.listdir(claimed))
+        return waiting + sum(_is_claim(claimed, name) for name in os.listdir(claimed))
     finally:
         os.close(claimed)
+
+
+def _is_claim(claimed: int, entry: str) -> bool:
+    _, name = read_claimed(os.fsencode(entry)) or ("", b"")
+    return is_intent_name(name) if name else bool(_listed(claimed, entry))
 
 
 def _listed(folder: int, name: str) -> list[str]:
     try:
         inner = disk.open_folder(name, inside=folder)
-    except (FileNotFoundError, NotADirectoryError):  # a daemon used it for its next claim
+    except (FileNotFoundError, NotADirectoryError):  # its file was filed meanwhile
         return []
     try:
         return os.listdir(inner)

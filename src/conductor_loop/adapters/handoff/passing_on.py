@@ -19,8 +19,8 @@ from conductor_loop.adapters.handoff.watch import Troubles
 from conductor_loop.core.arrival import Content
 from conductor_loop.core.distribution import Parcel, Passing
 from conductor_loop.core.naming import shown
+from conductor_loop.core.places import claimed_path, needs_folder
 from conductor_loop.ports import Clock
-from conductor_loop.spare_folders import SpareFolders
 
 _log = logging.getLogger("conductor_loop.distribution")
 
@@ -34,11 +34,10 @@ class Handoffs:
         claims: Claims,
         copies: Copies,
         clock: Clock,
-        spares: SpareFolders,
         folders: Sequence[str],
     ) -> None:
         self._layout, self._claims, self._copies, self._clock = layout, claims, copies, clock
-        self._spares, self._folders = spares, folders
+        self._folders = folders
         self._troubles = Troubles()
         self._unsynced: set[str] = set()
 
@@ -66,7 +65,7 @@ class Handoffs:
         self._unsynced.clear()
 
     def _move(self, parcel: Parcel, folder: int) -> Passing:
-        place = _place(parcel)
+        place = claimed_path(parcel.intent_id, parcel.name)
         try:
             disk.move_new(self._layout.claimed, place, folder, parcel.name)
         except FileNotFoundError:
@@ -80,7 +79,7 @@ class Handoffs:
             if not disk.exists(self._layout.claimed, place):
                 return self._move_copy(parcel, folder)
             return self._carry_over(parcel, folder)
-        self._spares.give(parcel.intent_id)
+        self._remove_folder(parcel)
         return Passing.MOVED
 
     def _carry_over(self, parcel: Parcel, folder: int) -> Passing:
@@ -89,12 +88,12 @@ class Handoffs:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         claim = Claim(parcel.intent_id, parcel.name, self._clock.now())
         arrival = self._claims.read(claim)
-        if arrival is None or not isinstance(arrival.content, Content):
+        if arrival is None:
+            return self._move_copy(parcel, folder)
+        if not isinstance(arrival.content, Content):
             return self._set_aside(parcel)
         self._copies.make(folder, parcel, arrival.content.body)
-        with opened(parcel.intent_id, inside=self._layout.claimed) as emptied:
-            os.unlink(parcel.name, dir_fd=emptied)
-            disk.sync(emptied)
+        disk.unlink_durably(self._layout.claimed, claim.place)
         return self._move_copy(parcel, folder)
 
     def _move_copy(self, parcel: Parcel, folder: int) -> Passing:
@@ -102,14 +101,19 @@ class Handoffs:
         try:
             self._copies.give_name(folder, parcel)
         except FileNotFoundError:
-            _log.error("%s was taken out of claimed/%s", shown(parcel.name), parcel.intent_id)
+            place = claimed_path(parcel.intent_id, parcel.name)
+            _log.error("%s was taken out of claimed/", shown(place))
             return Passing.GONE
-        self._spares.give(parcel.intent_id)
+        self._remove_folder(parcel)
         return Passing.MOVED
 
     def _set_aside(self, parcel: Parcel) -> Passing:
-        folders = {"src_dir_fd": self._layout.claimed, "dst_dir_fd": self._layout.quarantine}
-        os.rename(parcel.intent_id, parcel.intent_id, **folders)
+        layout, folder = self._layout, parcel.intent_id.encode()
+        place = claimed_path(parcel.intent_id, parcel.name)
+        disk.move_into_own(layout.claimed, place, layout.quarantine, folder, parcel.name)
+        with opened(parcel.intent_id, inside=layout.quarantine) as aside:
+            disk.sync_each((aside, layout.quarantine, layout.claimed))
+        self._remove_folder(parcel)
         where = f"{self._layout.path}/.conductor/quarantine/{parcel.intent_id}"
         _log.error(
             "%s is no file that may be copied to another file system: set aside in %s",
@@ -118,6 +122,7 @@ class Handoffs:
         )
         return Passing.SET_ASIDE
 
-
-def _place(parcel: Parcel) -> bytes:
-    return b"%b/%b" % (parcel.intent_id.encode(), parcel.name)
+    def _remove_folder(self, parcel: Parcel) -> None:
+        if needs_folder(parcel.name):
+            with contextlib.suppress(OSError):  # an empty one goes at the next start
+                os.rmdir(parcel.intent_id, dir_fd=self._layout.claimed)

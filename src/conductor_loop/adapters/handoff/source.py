@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from conductor_loop import disk
-from conductor_loop.adapters.handoff.claims import Claim, Claims
+from conductor_loop.adapters.handoff.claims import Claim, Claims, unreadable
 from conductor_loop.adapters.handoff.events import Hints
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.limits import IntakeLimits
@@ -23,11 +23,9 @@ from conductor_loop.adapters.handoff.watch import FolderSettings, FolderWatch
 from conductor_loop.adapters.handoff.writers import is_open_for_writing
 from conductor_loop.core.arrival import Arrival, Content
 from conductor_loop.core.completeness import Kind, Ready, Sighting, Wait, is_complete
-from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 from conductor_loop.core.waiting import Candidate
 from conductor_loop.ports import Clock
-from conductor_loop.spare_folders import SpareFolders
 
 _log = logging.getLogger("conductor_loop.folder")
 
@@ -75,14 +73,13 @@ class FolderSource:
         hints: Hints,
         clock: Clock,
         settings: FolderSettings,
-        spares: SpareFolders,
     ) -> None:
         self._layout, self._hints = layout, hints
         self._clock, self._settings = clock, settings
         self._watch = FolderWatch(layout, lock, hints, clock, settings)
         self._waiting = self._watch.waiting
         self._limits = IntakeLimits(settings, self._waiting)
-        self._claims = Claims(layout, clock, settings.max_bytes, spares)
+        self._claims = Claims(layout, clock, settings.max_bytes)
         self._claimed: deque[Claim] = deque()
         self._unsynced: list[Claim] = []
         self._arrivals: list[Arrival] = []
@@ -127,18 +124,14 @@ class FolderSource:
         return batch
 
     async def leftovers(self, known: Container[str]) -> Sequence[Arrival]:
-        """See `ports.Source`. Sorted by id; empty claim folders are removed on the way.
+        """See `ports.Source`. Sorted by id; empty folders are removed on the way.
 
         Raises CannotStart when they cannot be read now, and DurabilityLost.
         """
         try:
             return self._claims.leftovers(known)
         except OSError as error:
-            raise CannotStart(
-                f"what was claimed before cannot be read: {error.strerror}",
-                hint="it is kept in .conductor/claimed; mend the disk or the limits, start again",
-                code="claims_unreadable",
-            ) from error
+            raise unreadable(error) from error
 
     def ignored(self) -> Sequence[Ignored]:
         """Files left alone, as far as they are remembered; `state` has their number."""
@@ -174,7 +167,6 @@ class FolderSource:
             candidate = self._waiting.next(now)
             if candidate is None or not self._try(candidate):
                 break
-        self._claims.tidy()
 
     def _try(self, candidate: Candidate) -> bool:
         """Look at a file, and claim it or set it aside; False when nothing can be claimed now."""
