@@ -44,10 +44,13 @@ def intent(target: str, replicas: int) -> bytes:
 PAST = {"intent-again.json": intent("upf", 1), "intent-same.json": intent("smf", 2)}
 """Handed over and finished before a story begins."""
 
+LONG = f"intent-3-other-{'x' * 220}.json"
+"""Too long to be claimed under a name that has its id in it, too."""
+
 FRESH = {
     "intent-1-first.json": intent("amf", 3),
     "intent-2-second.json": intent("amf", 5),
-    "intent-3-other.json": intent("nrf", 4),
+    LONG: intent("nrf", 4),
     "intent-again.json": intent("upf", 7),  # a verdict of this name is there already
     "intent-bad.json": b'{"intent_type": "scaling"',
     "intent-same.json": intent("smf", 2),  # a duplicate

@@ -22,13 +22,14 @@ from tests.crash.injection import (
     saboteur,
     usages,
 )
-from tests.crash.scene import COMMAND, RUN_SECONDS, intent
+from tests.crash.scene import COMMAND, LONG, RUN_SECONDS, intent
 
 FILES = {
     "intent-1.json": intent("amf", 1),
     "intent-2.json": intent("smf", 2),
     "intent-3.json": intent("amf", 3),
     "intent-bad.json": b"{",
+    LONG: intent("nrf", 4),
 }
 # About a second each on an idle machine; with THOROUGH=1 every call is disturbed.
 SAMPLES = {KILL: 6, "error=EIO": 2, "error=ENOSPC": 2, "error=EINVAL": 1}
@@ -38,7 +39,7 @@ NO_NOREPLACE = ("-e", "inject=renameat2:error=EINVAL")
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """An inbox with four files, and two handoffs, on another file system perhaps."""
+    """An inbox with five files, and two handoffs, on another file system perhaps."""
 
     top: Path
     far: Path
@@ -186,6 +187,6 @@ def test_where_no_rename_can_refuse_to_replace_it_is_looked_first(
     taken = inbox.far / ordinal / "intent-2.json"
     taken.write_bytes(b"theirs")
     done = inbox.run_once(("strace", "-f", "-qq", "-o", str(tmp_path / "log"), *NO_NOREPLACE))
-    assert (done.returncode, done.stdout) == (1, "3 moved, 0 set aside, 1 kept\n")
+    assert (done.returncode, done.stdout) == (1, "4 moved, 0 set aside, 1 kept\n")
     assert "(INJECTED)" in (tmp_path / "log").read_text()
     assert taken.read_bytes() == b"theirs"
