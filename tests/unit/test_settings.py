@@ -402,6 +402,39 @@ def test_packages_must_not_go_into_the_state_folder(out: str, tmp_path: Path) ->
     assert "inside the state folder" in mistake.message
 
 
+@pytest.mark.parametrize("flag", ["handoff", "state-dir"])
+@pytest.mark.parametrize("below", ["h", "ns/target", "a/b/c/d"])
+def test_no_package_may_take_the_place_of_a_folder_of_the_daemon(
+    flag: str, below: str, tmp_path: Path
+) -> None:
+    folders = {"handoff": tmp_path / "handoff", "state-dir": tmp_path / "state"}
+    folders[flag] = tmp_path / "out" / below
+    flags = [(name, str(path)) for name, path in folders.items()]
+
+    (mistake,) = mistakes([*flags, ("out", str(tmp_path / "out"))])
+
+    assert f"-{flag} is inside -out" in mistake.message
+
+
+@pytest.mark.parametrize("name", ["processed", "failed", "status", "processed/deeper"])
+def test_packages_must_not_go_where_the_daemon_files_intents(name: str, tmp_path: Path) -> None:
+    handoff = tmp_path / "handoff"
+    (mistake,) = mistakes([("handoff", str(handoff)), ("out", str(handoff / name))])
+    assert "belongs to the daemon" in mistake.message
+
+
+def test_another_path_to_the_same_folder_deceives_nobody(tmp_path: Path) -> None:
+    (tmp_path / "real" / "handoff").mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(tmp_path / "real")
+    flags = [("handoff", str(tmp_path / "real" / "handoff")), ("out", str(tmp_path / "alias"))]
+    assert any("-handoff is inside -out" in mistake.message for mistake in mistakes(flags))
+
+
+def test_packages_may_go_into_a_folder_of_their_own_inside_the_handoff(tmp_path: Path) -> None:
+    flags = [("handoff", str(tmp_path / "h")), ("out", str(tmp_path / "h" / "packages"))]
+    assert load(flags).out == tmp_path / "h" / "packages"
+
+
 def test_an_unknown_variable_only_warns() -> None:
     (warning,) = load(environ={"CONDUCTOR_LOOP_SERVICE_HOST": "10.0.0.1"}).warnings
     assert warning == "CONDUCTOR_LOOP_SERVICE_HOST is not a setting and is ignored"

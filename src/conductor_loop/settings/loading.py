@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from conductor_loop.adapters.handoff.own_folders import OWN_NAMES
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.sandbox import NetworkChoice, SandboxChoice
 from conductor_loop.settings.declared.option import Option
@@ -66,6 +67,7 @@ def load_settings(
 
     settings = _composed(values, environ)
     mistakes.extend(_overlaps(settings))
+    mistakes.extend(_contradictions(settings))
     mistakes.extend(_exposures(settings))
     if mistakes:
         raise SettingsMistaken(mistakes)
@@ -160,6 +162,47 @@ def _overlaps(settings: Settings) -> Iterator[UsageError]:
             f"-out and -handoff are the same folder, {settings.out}",
             hint="give -out a folder of its own",
         )
+        return
+    # A package is put at OUT/NAMESPACE/TARGET, in place of whatever stands there.
+    for flag, folder in (("-handoff", handoff), ("-state-dir", state)):
+        if folder != out and _is_inside(folder, out):
+            yield UsageError(
+                f"{flag} is inside -out, {settings.out}: a package could take its place",
+                hint="give -out a folder of its own, beside the others",
+            )
+    for name in sorted(map(os.fsdecode, OWN_NAMES)):
+        if _is_inside(out, os.path.join(handoff, name)):
+            yield UsageError(
+                f"-out is inside {name}/ of the handoff folder, which belongs to the daemon",
+                hint="give -out a folder of its own",
+            )
+    for flag, folder in (("-out", out), ("-handoff", handoff)):
+        if _is_inside(folder, state):
+            yield UsageError(
+                f"{flag} is inside the state folder, {settings.state_dir}",
+                hint=f"give {flag} or -state-dir another folder",
+            )
+
+
+def _is_inside(folder: str, other: str) -> bool:
+    """Whether a folder is another one or stands below it, both as real paths.
+
+    A bind mount gives one folder two paths, so what is there is told by its inode.
+    """
+    if folder == other or folder.startswith(os.path.join(other, "")):
+        return True
+    above = (folder, *map(os.fspath, Path(folder).parents))
+    return any(_is_same(each, other) for each in above)
+
+
+def _is_same(folder: str, other: str) -> bool:
+    try:
+        return os.path.samefile(folder, other)
+    except OSError:  # not made yet, or out of reach
+        return False
+
+
+def _contradictions(settings: Settings) -> Iterator[UsageError]:
     if settings.chroot_enabled and settings.sandbox in (SandboxChoice.LANDLOCK, SandboxChoice.NONE):
         yield UsageError(
             f"CONDUCTOR_CHROOT_ENABLED=true demands the jail, -sandbox {settings.sandbox.value} "
@@ -174,12 +217,6 @@ def _overlaps(settings: Settings) -> Iterator[UsageError]:
             "-sandbox-net none needs a sandbox, and that is turned off",
             hint="leave -sandbox none and CONDUCTOR_SECURITY_ENABLED=false out",
         )
-    for flag, folder in (("-out", out), ("-handoff", handoff)):
-        if folder == state or folder.startswith(state + os.sep):
-            yield UsageError(
-                f"{flag} is inside the state folder, {settings.state_dir}",
-                hint=f"give {flag} or -state-dir another folder",
-            )
 
 
 def _exposures(settings: Settings) -> Iterator[UsageError]:
