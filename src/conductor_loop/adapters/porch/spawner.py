@@ -1,7 +1,8 @@
 """The spawner: a small program of its own that starts children, bounds them and ends them.
 
-It knows nothing of intents. The daemon's side is `children.py`. It lives as long as the daemon
-does, so it imports next to nothing. Why it exists: docs/decisions/0002-spawner-process.md.
+It knows nothing of intents. The daemon's side is `children.py`, and `spawner_process.py` is how
+its process begins. It lives as long as the daemon does, so it imports next to nothing. Why it
+exists: docs/decisions/0002-spawner-process.md.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import sys
 import time
 
 from conductor_loop.adapters.porch import proc
@@ -40,7 +40,6 @@ _RECHECK_SECONDS = 0.1
 # each time that it is woken costs it more than the answer itself.
 _PLENTY = 8
 _HELD_SECONDS = 0.005
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 # Real-time signals are left out: nobody ignores them, and each costs the child a system call.
 _SIGNALS = tuple(n for n in range(1, 32) if n not in (signal.SIGKILL, signal.SIGSTOP))
 
@@ -389,50 +388,3 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         return
-
-
-def _prepare() -> None:
-    """Become fit to hold children, then begin again as `serve` without the modules this took.
-
-    All that is done here outlives an exec. Confinement goes last.
-    """
-    os.closerange(CONNECTION + 1, max(os.sysconf("SC_OPEN_MAX"), 1024))
-    # A terminal or a service manager tells the daemon, which ends us by closing the connection.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    layer = confinement.obey(sys.argv[4:], int(sys.argv[3]))
-    limits = [word for word in sys.argv[4:] if word.startswith("limit:")]
-    os.execv(sys.executable, command(sys.argv[1], "serve", sys.argv[3], [layer, *limits]))
-
-
-def command(folder: str, step: str, workers: str, words: list[str]) -> list[str]:
-    """The command line of this program; `folder` is where the package `conductor_loop` lies.
-
-    `words` are those of a `Confinement` for `prepare`, and for `serve` the layer and the limits.
-    """
-    # An import takes the compiled file, a script would be compiled anew: 1 MB of resident memory.
-    start = f"import sys; sys.path.append(sys.argv[1]); from {__name__} import main; main()"
-    return [sys.executable, "-I", "-S", "-c", start, folder, step, workers, *words]
-
-
-def main() -> None:
-    """Run as a program: `prepare` first, which leads to `serve`; the socket is descriptor 3."""
-    if sys.argv[2] == "prepare":
-        _prepare()
-    if sys.argv[4] == confinement.NONE:
-        confinement.pass_no_capability_on()
-    os.set_inheritable(CONNECTION, False)  # noqa: FBT003 - it takes no keyword
-    spawner = Spawner(int(sys.argv[3]), sys.argv[4], sys.argv[5:])
-    try:
-        spawner.serve()
-    except Exception:  # noqa: BLE001 - the daemon puts it in its log and starts another
-        import traceback
-
-        os.set_blocking(CONNECTION, True)
-        broken = message(b"broken", traceback.format_exc().encode())
-        os.write(CONNECTION, spawner.outgoing + broken)
-        sys.exit(os.EX_SOFTWARE)

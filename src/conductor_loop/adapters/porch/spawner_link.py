@@ -13,7 +13,8 @@ from pathlib import Path
 
 import conductor_loop
 from conductor_loop.adapters.porch.runs import TOKEN_VARIABLE, messages
-from conductor_loop.adapters.porch.spawner import CONNECTION, command
+from conductor_loop.adapters.porch.spawner import CONNECTION
+from conductor_loop.adapters.porch.spawner_process import command
 from conductor_loop.adapters.sandbox.confinement import Confinement
 
 _CHUNK = 256 * 1024
