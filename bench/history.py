@@ -10,8 +10,9 @@ from conductor_loop.adapters.journal.data_keys import unlock
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_writing, to_microseconds
 from conductor_loop.adapters.journal.ledger import begin_count, read_count
 from conductor_loop.adapters.journal.reader import JournalReader
-from conductor_loop.adapters.journal.rows import Change, Statements, add_record
+from conductor_loop.adapters.journal.rows import Statements, add_record
 from conductor_loop.adapters.journal.sealing import Vault
+from conductor_loop.adapters.journal.side_rows import Change
 from conductor_loop.core.events import (
     Admitted,
     Event,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from conductor_loop.adapters.journal import Sealing, SqliteJournal
+from conductor_loop.adapters.journal.commits import gather
 from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.conductor.backlog import WaitingPolicy
 from conductor_loop.conductor.control import parse_target
@@ -87,7 +88,7 @@ class SteeredJournal(SqliteJournal):
         """Commit what waits, as one group."""
         request = self._requests.get_nowait()
         assert request is not None
-        batch, _ = self._gather(request)
+        batch, _ = gather(request, self._requests)
         self._announce(batch, self._commit_batch(batch))
 
     def let_go(self) -> None:
@@ -226,7 +227,7 @@ class Life:
 
     async def _build(self) -> None:
         folder, clock = self.world.folder, self.clock
-        self.journal = SteeredJournal.open(folder, clock, Sealing())
+        self.journal = SteeredJournal.open(folder, clock, Sealing(), is_copy=False)
         self.source = SteeredSource(self.world, self.journal, clock)
         self.publisher = SteeredPublisher(self.world, self.journal, self._setting.workers)
         self.conductor = Conductor(self._parts(), _policies(self._setting))

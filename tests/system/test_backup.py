@@ -11,9 +11,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pyrage  # type: ignore[import-untyped] # its stubs are a package of their own
 import pytest
 
+from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.core.states import State
 from tests.system.daemon import Site, intent, wait_until
 
@@ -460,3 +462,37 @@ def test_a_new_machine_has_every_result_by_a_backup_and_the_saved_verdicts(
     assert new.command("verify", "--all").returncode == 0
     audited = new.command("audit", "verify")
     assert audited.returncode == 0, audited.stdout
+
+
+def test_row_25_a_pause_that_is_removed_still_holds_what_may_have_run(keyed: Site) -> None:
+    with keyed.daemon():
+        keyed.pause()
+        keyed.hand_over("intent-a.json", intent("a"))
+        wait_until(lambda: keyed.counts()[State.WAITING] == 1, "it waits")
+        back_up(keyed, "one.age")
+    told(restore(keyed, "one.age", "--force"))
+    keyed.command("resume")
+    connection = apsw.Connection(str(keyed.state / FILE_NAME))
+    connection.execute("DELETE FROM pauses")
+    connection.close()
+
+    with keyed.daemon() as daemon:
+        keyed.hand_over("intent-b.json", intent("b"))
+        keyed.verdict("intent-b.json")
+        assert daemon.has_said("rows of the journal beside its intents were changed")
+
+    assert keyed.ledger() == ["intent-b.json"]
+    assert "paused: oran-sim/a, by restore" in keyed.command("list").stdout
+    assert "security.journal_altered" in keyed.command("audit", "show", "--json").stdout
+
+
+def test_a_restore_misses_no_anchor_and_its_journal_has_one_again(keyed: Site) -> None:
+    finish(keyed, "a")
+    back_up(keyed, "one.age")
+
+    done = restore(keyed, "one.age", "--force")
+
+    assert done.returncode == 0
+    assert "anchor" not in done.stderr
+    assert (keyed.state / f"{FILE_NAME}.anchor").stat().st_size
+    assert "anchor" not in keyed.once().stderr

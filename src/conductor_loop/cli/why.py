@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 
 from conductor_loop.adapters.journal.reader import open_reader
 from conductor_loop.cli.flags import add_settings
-from conductor_loop.cli.intents import find_intent
+from conductor_loop.cli.intents import NoSuchIntent, find_intent
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Entry, Summary
-from conductor_loop.core.story import entry_json, moment, summary_json, tell
+from conductor_loop.core.story import Step, entry_json, moment, steps, summary_json, tell
 from conductor_loop.core.traces import trace_id
 from conductor_loop.settings import Settings
 from conductor_loop.settings.tracing import are_traces_on
@@ -39,8 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the history."""
     reader = open_reader(settings.state_dir, settings.kek_file)
-    summary = find_intent(reader, args.intent)
-    history = reader.history(summary.intent_id)
+    try:
+        summary = find_intent(reader, args.intent)
+    except NoSuchIntent:
+        left = reader.noticed_of(args.intent.upper())
+        if not left:
+            raise
+        _tell_of_gone(args.intent.upper(), left, is_json=args.json)
+        return 0
+    noticed = reader.noticed_of(summary.intent_id)
+    history = sorted((*reader.history(summary.intent_id), *noticed), key=lambda entry: entry.seq)
     trace = trace_id(summary.intent_id) if are_traces_on(settings, os.environ) else ""
     if args.json:
         told = [entry_json(entry) for entry in history]
@@ -64,7 +72,20 @@ def _lines(
         if other.intent_id != summary.intent_id:
             yield f"  same name  {other.intent_id} ({other.state.value})"
     yield ""
-    for step in story.steps:
+    yield from _told(story.steps)
+    yield from ("", story.remedy) if story.remedy else ()
+
+
+def _told(steps: Sequence[Step]) -> Iterator[str]:
+    for step in steps:
         yield f"{moment(step.at)}  #{step.seq}  {step.headline}"
         yield from (f"    {line}" for line in step.evidence)
-    yield from ("", story.remedy) if story.remedy else ()
+
+
+def _tell_of_gone(intent_id: str, noticed: Sequence[Entry], *, is_json: bool) -> None:
+    """Of an intent that was discarded, what was noticed of it is all that is left."""
+    if is_json:
+        print_json({"intent_id": intent_id, "history": [entry_json(entry) for entry in noticed]})
+        return
+    for line in (f"{intent_id}  is not in the journal any more", "", *_told(steps(noticed))):
+        print_line(line)

@@ -12,6 +12,12 @@ RESTORED = "journal_restored"
 """The code of a journal that was put back from a backup, or made anew from verdicts."""
 LOST_TO = "newest_record_named"
 """Its detail: the newest record of the audit log that a verdict names which was believed."""
+ASIDE = "row_set_aside"
+"""The code of an intent, or an entry, that cannot be trusted."""
+DISCARDED = "row_discarded"
+"""The code of such an intent of which an operator had everything dropped."""
+ALTERED = "journal_altered"
+"""The code of a small table of the journal that is not as it was left; it is the subject."""
 AUDIT = "audit"
 """The subject of `switched_off` when it is the audit log."""
 
@@ -68,9 +74,17 @@ KINDS: dict[str, tuple[Severity, str]] = {
         Severity.MEDIUM,
         "an operator accepted the porch that was put in the place of another while the daemon ran",
     ),
-    "row_set_aside": (
+    ASIDE: (
         Severity.CRITICAL,
         "a row of the journal is not what was written; its intent was set aside, and is not run",
+    ),
+    DISCARDED: (
+        Severity.HIGH,
+        "an operator dropped an intent that was set aside; what is claimed of it is taken anew",
+    ),
+    ALTERED: (
+        Severity.CRITICAL,
+        "rows of the journal beside its intents were changed, removed or put in",
     ),
     "hardening_lost": (Severity.HIGH, "porch ran unconfined, and had run confined before"),
     "clock_stepped": (Severity.MEDIUM, "the clock stepped, or the machine was asleep"),

@@ -16,6 +16,7 @@ from conductor_loop.core.events import (
     Failed,
     Failure,
     HandedBack,
+    Noticed,
     Published,
     Quarantined,
     Rejected,
@@ -29,6 +30,7 @@ from conductor_loop.core.faults import Fault
 from conductor_loop.core.naming import shown
 from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.records import Entry, Summary
+from conductor_loop.core.security_events import meaning_of
 from conductor_loop.core.states import UNSUCCESSFUL, State
 
 
@@ -55,11 +57,12 @@ class Story:
 
 def tell(summary: Summary, history: Sequence[Entry]) -> Story:
     """Tell of an intent from its events."""
-    return Story(
-        tuple(_facts(summary)),
-        tuple(Step(e.at, e.seq, _headline(e.event), tuple(_evidence(e.event))) for e in history),
-        _remedy(summary),
-    )
+    return Story(tuple(_facts(summary)), steps(history), _remedy(summary))
+
+
+def steps(history: Sequence[Entry]) -> tuple[Step, ...]:
+    """Tell events, one step each."""
+    return tuple(Step(e.at, e.seq, _headline(e.event), tuple(_evidence(e.event))) for e in history)
 
 
 def moment(value: datetime | None) -> str:
@@ -148,6 +151,8 @@ def _headline(event: Event) -> str:
             return f"timed out in {_run(run)}"
         case Skipped(reason):
             return f"skipped: {reason.value}"
+        case Noticed(code=code):
+            return f"noticed: {meaning_of(code)}"
         case _:
             return type(event).__name__
 
@@ -175,6 +180,9 @@ def _evidence(event: Event) -> Iterator[str]:
             yield from (
                 w for w in (f"by {superseded_by or by}" if superseded_by or by else "", why) if w
             )
+        case Noticed(details=details, by=by):
+            yield from ([f"by {by}"] if by else [])
+            yield from (f"{name}: {text}" for name, text in details.items())
         case _:
             return
 

@@ -108,18 +108,15 @@ def rebuild(settings: Settings, *, dry_run: bool) -> Rescued:
 def discard(settings: Settings, intent_ids: Sequence[str]) -> Sequence[str]:
     """Drop intents that were set aside, and return them; what is claimed is taken anew."""
 
-    async def drop(state: Path, clock: SystemClock) -> Sequence[str]:
-        journal = open_journal(state, clock, sealing(settings))
+    async def drop(held: _Held) -> Sequence[str]:
+        journal = open_journal(Path(held.layout.state_path), held.clock, sealing(settings))
         try:
-            aside = {each.intent_id for each in journal.reader.damaged()}
-            found = [intent_id for intent_id in intent_ids if intent_id in aside]
-            await journal.discard(found)
-            return found
+            return await journal.discard(intent_ids, held.by)
         finally:
             await journal.close()
 
     with _held(settings) as held:
-        return asyncio.run(drop(Path(held.layout.state_path), held.clock))
+        return asyncio.run(drop(held))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +224,8 @@ def _reconciled(
     is_trial = folder != Path(held.layout.state_path)
 
     async def write() -> Rescued:
-        journal = open_journal(folder, held.clock, replace(sealing(settings), kek_file=kek))
+        sealed = replace(sealing(settings), kek_file=kek)
+        journal = open_journal(folder, held.clock, sealed, is_copy=True)
         try:
             plan = await _reconcile(journal, held, verdicts, claims, manifest)
         finally:

@@ -83,7 +83,6 @@ async def open_ground(
         opened.push_async_callback(journal.close)
         notices = observer.notices = NoticeBoard(journal)
         _report_start(notices, settings)
-        _report_set_aside(notices, journal)
         await _report_porch(notices, journal, publishing.program_sha256)
         await import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(settings, layout, clock, notices)
@@ -111,12 +110,6 @@ def _report_start(notices: NoticeBoard, settings: Settings) -> None:
     for name, is_on in switches.items():
         if not is_on:
             notices.report("switched_off", name, by=user_name(os.geteuid()))
-
-
-def _report_set_aside(notices: NoticeBoard, journal: SqliteJournal) -> None:
-    for damage in journal.set_aside_at_start:
-        notices.report("row_set_aside", damage.intent_id or f"entry {damage.seq}", why=damage.why)
-    journal.on_set_aside = lambda whose, why: notices.report("row_set_aside", whose, why=why)
 
 
 async def _report_porch(notices: NoticeBoard, journal: SqliteJournal, program: str) -> None:

@@ -11,13 +11,7 @@ import apsw
 from conductor_loop.adapters.journal.data_keys import unlock
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading
 from conductor_loop.adapters.journal.integrity import faults_at_start
-from conductor_loop.adapters.journal.ledger import (
-    actual_count,
-    exchanged_rows,
-    missing_rows,
-    quick_count,
-    read_count,
-)
+from conductor_loop.adapters.journal.ledger import not_whole, quick_count, read_count
 from conductor_loop.adapters.journal.opening import UNREADABLE, Opener, unreadable
 from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.adapters.journal.sealing import Vault
@@ -65,8 +59,7 @@ def _check(connection: apsw.Connection, folder: Path, kek_file: Path | None) -> 
 
 
 def _counted(connection: apsw.Connection, vault: Vault) -> int:
-    count, found = read_count(connection, vault), actual_count(connection, vault)
-    missing = missing_rows(count, found)
-    if missing or exchanged_rows(count, found):
-        raise JournalDamaged(f"the journal is not whole: {missing or 'rows were exchanged'}")
-    return count.commits
+    fault = not_whole(connection, vault)
+    if fault:
+        raise JournalDamaged(f"the journal is not whole: {fault}")
+    return read_count(connection, vault).commits

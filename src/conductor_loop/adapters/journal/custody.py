@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import apsw
+from msgspec.structs import replace
 
 from conductor_loop.adapters.journal.data_keys import (
     KeyRotation,
@@ -15,31 +16,31 @@ from conductor_loop.adapters.journal.data_keys import (
     unlock_for_writing,
 )
 from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading
-from conductor_loop.adapters.journal.integrity import faults_at_start
+from conductor_loop.adapters.journal.first_look import look_at_start
 from conductor_loop.adapters.journal.ledger import (
     ANCHOR_SUFFIX,
     Anchor,
     Count,
     Found,
     Ledger,
-    actual_count,
+    altered_sides,
     begin_count,
     check_age,
     check_rows,
-    exchanged_rows,
-    missing_rows,
+    not_whole,
     quick_count,
     read_count,
+    side_sums,
     untrusted,
+    write_count,
 )
-from conductor_loop.adapters.journal.opening import UNREADABLE, Opener, unreadable
-from conductor_loop.adapters.journal.rows import Change
+from conductor_loop.adapters.journal.opening import UNREADABLE, unreadable
 from conductor_loop.adapters.journal.sealing import Clear, Sealer, Vault
+from conductor_loop.adapters.journal.side_rows import Change
 from conductor_loop.adapters.journal.switching import switch_if_asked
 from conductor_loop.core.faults import CannotStart, JournalDamaged
 
 _log = logging.getLogger("conductor_loop.journal")
-SET_ASIDE = "INSERT OR IGNORE INTO damaged (seq, why, at) VALUES (?, ?, ?)"
 
 
 class Custody:
@@ -78,13 +79,10 @@ class Custody:
         """
         try:
             with contextlib.closing(open_for_reading(path)) as connection, connection:
-                count = read_count(connection, self._vault)
-                found = actual_count(connection, self._vault)
+                fault = not_whole(connection, self._vault)
         except UNREADABLE as error:
             raise unreadable(error) from error
-        if exchanged_rows(count, found):
-            return missing_rows(count, found) or "intents were exchanged for others"
-        return missing_rows(count, found)
+        return fault
 
     def close(self) -> None:
         """Let go of the anchor."""
@@ -118,31 +116,51 @@ def begin_sealed(connection: apsw.Connection, state_dir: Path, sealing: Sealing,
 
 
 def take_custody(
-    connection: apsw.Connection, state_dir: Path, sealing: Sealing, at: int
+    connection: apsw.Connection, state_dir: Path, sealing: Sealing, at: int, *, is_copy: bool
 ) -> Custody:
     """Unlock a journal and look at all that a daemon would act on.
 
-    What cannot be trusted is set aside. Raises CannotStart: no key, an old copy, rows missing.
+    What cannot be trusted is set aside and told. With `is_copy` there is no anchor yet.
+    Raises CannotStart: no key, an old copy, rows missing.
     """
     vault = _unlock(connection, state_dir, sealing, at)
     if isinstance(vault, Clear):
-        _set_aside_at_start(connection, vault, at, all_of_them=False)
+        with connection:
+            look_at_start(connection, vault, at, altered=(), is_all=False)
         return NoCustody()
     anchor = Anchor(state_dir / f"{FILE_NAME}{ANCHOR_SUFFIX}")
     try:
         # Once: a long past takes most of a start to count.
         found = quick_count(connection)
-        count = _check(connection, vault, anchor, found)
-        differs = found.unfinished != count.unfinished
-        _set_aside_at_start(connection, vault, at, all_of_them=differs)
-        if differs:  # whoever it was is set aside by now
-            with connection:
-                begin_count(connection, vault, count.commits + 1)
+        count = _check(connection, vault, anchor, found, is_copy=is_copy)
+        with connection:
+            _look_and_count(connection, vault, at, count, found)
         rotation = KeyRotation(connection, vault, state_dir, sealing)
         return Custody(connection, vault, anchor, rotation)
     except BaseException:
         anchor.close()
         raise
+
+
+def _look_and_count(
+    connection: apsw.Connection, vault: Vault, at: int, count: Count, found: Found
+) -> None:
+    """Set aside what cannot be trusted; from then on what is there is what there must be."""
+    altered = altered_sides(count, side_sums(connection, vault))
+    differs = found.unfinished != count.unfinished  # whoever it was is set aside
+    is_all = differs or "damaged" in altered
+    change = look_at_start(connection, vault, at, altered=altered, is_all=is_all)
+    sides = side_sums(connection, vault)
+    if differs or sides != count.sides or change.events:
+        renewed = replace(
+            count,
+            commits=count.commits + 1,
+            events=count.events + change.events,
+            unfinished=found.unfinished,
+            uses=count.uses + vault.sealed + 1,
+            sides=sides,
+        )
+        write_count(connection, vault, renewed)
 
 
 def _unlock(
@@ -159,11 +177,13 @@ def _unlock(
         ) from error
 
 
-def _check(connection: apsw.Connection, vault: Vault, anchor: Anchor, found: Found) -> Count:
+def _check(
+    connection: apsw.Connection, vault: Vault, anchor: Anchor, found: Found, *, is_copy: bool
+) -> Count:
     count, anchored = _trusted_count(connection, vault), anchor.read(vault)
     check_age(count, anchored)
     check_rows(count, found)
-    if anchored is None and count.commits > 1:
+    if anchored is None and count.commits > 1 and not is_copy:
         _log.warning("the journal's anchor is missing: whether this is an old copy cannot be told")
     return count
 
@@ -173,16 +193,3 @@ def _trusted_count(connection: apsw.Connection, vault: Vault) -> Count:
         return read_count(connection, vault)
     except JournalDamaged as error:
         raise untrusted(error.message) from error
-
-
-def _set_aside_at_start(
-    connection: apsw.Connection, sealer: Sealer, at: int, *, all_of_them: bool
-) -> None:
-    faults = list(faults_at_start(connection, Opener(sealer), all_of_them=all_of_them))
-    if not faults:
-        return
-    with connection:
-        connection.executemany(SET_ASIDE, [(seq, why, at) for seq, why in faults])
-    for seq, why in faults:
-        intent_id = connection.execute("SELECT id FROM intents WHERE seq = ?", (seq,)).get
-        _log.error("set aside, and not run: %s: %s", intent_id or f"entry {seq}", why)

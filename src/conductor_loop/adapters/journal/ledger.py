@@ -2,6 +2,7 @@
 
 A row cannot be forged, so as many rows as there were means the rows that there were. Only a row
 that was forgotten in order could come back for another; a keyed sum over all intents tells those.
+The small tables beside them have rows in clear, or such as come and go: a keyed sum over each.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from conductor_loop.adapters.journal.rows import Change
+from conductor_loop.adapters.journal.opening import Row
 from conductor_loop.adapters.journal.sealing import Vault
+from conductor_loop.adapters.journal.side_rows import TABLES, Change
 from conductor_loop.core.faults import CannotStart, JournalDamaged
 
 _log = logging.getLogger("conductor_loop.journal")
@@ -51,6 +53,8 @@ class Count(msgspec.Struct, frozen=True, array_like=True):
     """Keyed digests of all intents' seqs, added up."""
     uses: int = 0
     """How much was sealed with the newest key."""
+    sides: dict[str, bytes] = {}
+    """Keyed digests of the rows of each small table, added up; versions before had none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Ledger:
     def write(self, connection: apsw.Connection, change: Change) -> Count:
         """Put the new count into the caller's transaction; `settle` it once that is committed."""
         count = self._changed(change)
-        connection.execute(_WRITE, (self._vault.seal(_PLACE, msgspec.msgpack.encode(count)),))
+        write_count(connection, self._vault, count)
         return count
 
     def _changed(self, change: Change) -> Count:
@@ -87,8 +91,9 @@ class Ledger:
             intents=count.intents + len(change.arrived) - len(change.departed),
             events=count.events + change.events,
             unfinished=count.unfinished + change.unfinished,
-            total=(total % _MODULUS).to_bytes(_SUM_BYTES, "big"),
+            total=_sum_bytes(total),
             uses=self._vault.sealed + 1,
+            sides=_changed_sides(self._vault, count.sides, change),
         )
 
     def settle(self, count: Count) -> None:
@@ -111,11 +116,63 @@ def keyed_digest(vault: Vault, seq: int) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
+def _row_digest(vault: Vault, table: str, row: Row) -> int:
+    """The same for a whole row; apart from seqs, and from other tables, by its person."""
+    digest = hashlib.blake2b(
+        msgspec.msgpack.encode(row),
+        key=vault.counting,
+        digest_size=_SUM_BYTES,
+        person=table.encode(),
+    )
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _changed_sides(vault: Vault, sides: dict[str, bytes], change: Change) -> dict[str, bytes]:
+    if not change.put and not change.taken:
+        return sides
+    totals = {table: int.from_bytes(total, "big") for table, total in sides.items()}
+    for table, row in change.put:
+        totals[table] = totals.get(table, 0) + _row_digest(vault, table, row)
+    for table, row in change.taken:
+        totals[table] = totals.get(table, 0) - _row_digest(vault, table, row)
+    return {table: _sum_bytes(total) for table, total in totals.items()}
+
+
+def side_sums(connection: apsw.Connection, vault: Vault) -> dict[str, bytes]:
+    """What the small tables add up to, by table: about two microseconds a row."""
+    return {
+        table: _sum_bytes(
+            sum(
+                _row_digest(vault, table, row)
+                for row in connection.execute(f"SELECT * FROM {table}")
+            )
+        )
+        for table in TABLES
+    }
+
+
+def altered_sides(count: Count, sums: dict[str, bytes]) -> list[str]:
+    """The small tables that are not as they were left."""
+    return [table for table in TABLES if count.sides.get(table, sums[table]) != sums[table]]
+
+
+def _sum_bytes(total: int) -> bytes:
+    return (total % _MODULUS).to_bytes(_SUM_BYTES, "big")
+
+
 def begin_count(connection: apsw.Connection, vault: Vault, commits: int = 1) -> None:
     """Count what is there, inside the caller's transaction, as of that many commits."""
-    found = actual_count(connection, vault)
-    total = found.total.to_bytes(_SUM_BYTES, "big")
-    count = Count(commits, found.intents, found.events, found.unfinished, total)
+    found, sides = actual_count(connection, vault), side_sums(connection, vault)
+    total = _sum_bytes(found.total)
+    write_count(
+        connection,
+        vault,
+        Count(commits, found.intents, found.events, found.unfinished, total, sides=sides),
+    )
+
+
+def write_count(connection: apsw.Connection, vault: Vault, count: Count) -> None:
+    """Seal a count, inside the caller's transaction."""
     connection.execute(_WRITE, (vault.seal(_PLACE, msgspec.msgpack.encode(count)),))
 
 
@@ -153,9 +210,18 @@ def missing_rows(count: Count, found: Found) -> str:
     )
 
 
-def exchanged_rows(count: Count, found: Found) -> bool:
-    """Whether other intents are there than were counted."""
-    return count.total != found.total.to_bytes(_SUM_BYTES, "big")
+def not_whole(connection: apsw.Connection, vault: Vault) -> str:
+    """What is missing, exchanged or altered, everything counted; empty for nothing.
+
+    Raises JournalDamaged: the count itself cannot be trusted.
+    """
+    count, found = read_count(connection, vault), actual_count(connection, vault)
+    altered = altered_sides(count, side_sums(connection, vault))
+    if missing := missing_rows(count, found):
+        return missing
+    if count.total != _sum_bytes(found.total):
+        return "intents were exchanged for others"
+    return f"rows of {', '.join(altered)} are not those that were written" if altered else ""
 
 
 class Anchor:

@@ -22,6 +22,7 @@ from conductor_loop.adapters.journal.opening import (
 )
 from conductor_loop.adapters.journal.rows import IS_NEWEST, file_key, name_key, target_key
 from conductor_loop.adapters.journal.sealing import Sealer
+from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import JournalDamaged
 from conductor_loop.core.intent import Target
 from conductor_loop.core.records import Entry, Known, Summary, Unfinished
@@ -38,13 +39,16 @@ _ASIDE = "SELECT seq FROM damaged"
 _HISTORY = (
     _ENTRY_COLUMNS + " WHERE e.intent = (SELECT seq FROM intents WHERE id = ?) ORDER BY e.seq"
 )
+_OF_SERVICE = f"{_ENTRY_COLUMNS} WHERE e.intent IS NULL ORDER BY e.seq"
 _PARKED = "SELECT seq, why FROM parked ORDER BY seq"
 _ENTRY = f"{_ENTRY_COLUMNS} WHERE e.seq = ? AND {_NOT_ASIDE}"
 _LOOKED_AT = 20
 _DAMAGED = """
 SELECT d.seq, i.id, d.why, d.at FROM damaged d LEFT JOIN intents i USING (seq) ORDER BY d.seq"""
+# What is filed has its verdict; what only an alert tells of is no intent.
+_UNJUDGED = "SELECT count(*) FROM damaged JOIN intents USING (seq) WHERE filed IS NULL"
 _POSITION = "SELECT seq FROM relay"
-_LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT seq FROM relay))"
+LAST_SEQ = "SELECT max(coalesce((SELECT max(seq) FROM events), 0), (SELECT seq FROM relay))"
 _NEWEST = """
 SELECT seq, id, facts, state, filed FROM intents
 WHERE target_key = ? AND state NOT IN ('rejected', 'quarantined', 'duplicate')
@@ -92,7 +96,7 @@ class JournalReader:
 
     def last_seq(self) -> int:
         """The highest seq ever given out."""
-        return int(str(self._value(_LAST_SEQ)))
+        return int(str(self._value(LAST_SEQ)))
 
     def position(self) -> int:
         """See `ports.Feed`."""
@@ -162,6 +166,15 @@ class JournalReader:
         """See `ports.Catalog`."""
         return [self._opener.entry(row) for row in self._rows(_HISTORY, (intent_id,))]
 
+    def noticed_of(self, intent_id: str) -> Sequence[Entry]:
+        """What was noticed of an intent, oldest first, also when the intent itself is gone."""
+        entries = filter(None, map(self._trusted, list(self._rows(_OF_SERVICE))))
+        return [
+            entry
+            for entry in entries
+            if isinstance(entry.event, Noticed) and entry.event.subject == intent_id
+        ]
+
     def predecessor(self, name: bytes, intent_id: str) -> str | None:
         """See `ports.Catalog`."""
         return self._id(_PREDECESSOR, (name_key(self._sealer, name), intent_id))
@@ -201,6 +214,10 @@ class JournalReader:
     def damaged(self) -> Sequence[Damage]:
         """What was set aside because it cannot be trusted, oldest first."""
         return [Damage(*row) for row in self._rows(_DAMAGED)]
+
+    def count_set_aside(self) -> int:
+        """How many intents were set aside before they got a verdict."""
+        return int(str(self._value(_UNJUDGED)))
 
     def faults_after(self, seq: int) -> tuple[int, list[tuple[int, str, str]]]:
         """Hold the next few intents against their events: where to go on (0: at the end), and

@@ -24,6 +24,15 @@ from conductor_loop.adapters.journal.sealing import (
     facts_place,
     keyed_place,
 )
+from conductor_loop.adapters.journal.side_rows import (
+    PAUSE,
+    RESUME,
+    TAKE_BACK,
+    UNPARK,
+    Bindings,
+    Change,
+    write_beside,
+)
 from conductor_loop.adapters.journal.told import shrink_told
 from conductor_loop.core.events import (
     Admitted,
@@ -43,8 +52,6 @@ from conductor_loop.core.records import Record
 from conductor_loop.core.states import FINAL, RETRIABLE, IllegalTransition, State, evolve
 
 Arrived = Admitted | Rejected | Quarantined | Duplicated
-SqlValue = None | int | float | bytes | str
-Bindings = tuple[SqlValue, ...]
 
 _INSERT_INTENT = """
 INSERT INTO intents (seq, id, name_key, target_key, facts, size, received_at, priority, timeout,
@@ -60,8 +67,6 @@ UPDATE intents SET state = ?, final_at = ?, body = NULL
 WHERE seq IN (SELECT value FROM json_each(?))"""
 _FILE_INTENTS = "UPDATE intents SET filed = ? WHERE id IN (SELECT value FROM json_each(?))"
 _INSERT_EVENT = "INSERT INTO events (seq, intent, at, event) VALUES (?, ?, ?, ?)"
-_PAUSE = "INSERT OR REPLACE INTO pauses (target_key, pause, at) VALUES (?, ?, ?)"
-_RESUME = "DELETE FROM pauses WHERE target_key = ?"
 _ROWS_AT_ONCE = 16
 _FINAL_AT = 11
 """Where `_INSERT_INTENT` binds final_at."""
@@ -74,6 +79,7 @@ state NOT IN ('rejected', 'quarantined', 'duplicate') AND NOT EXISTS (
 _FORGOTTEN = f"SELECT seq, facts, state, ({IS_NEWEST}) FROM intents WHERE id = ?"
 _SET_ASIDE = """
 SELECT seq, final_at IS NULL FROM intents WHERE id = ? AND seq IN (SELECT seq FROM damaged)"""
+_PARKED_FOR_NOTHING = "SELECT seq FROM parked WHERE seq NOT IN (SELECT seq FROM events)"
 _KEEP_BARE = "UPDATE intents SET filed = 'gone', body = NULL, facts = ? WHERE seq = ?"
 _LIVE = """
 SELECT id, seq, state, runs, failures, crashes FROM intents
@@ -88,16 +94,6 @@ class LiveIntent(msgspec.Struct, frozen=True):
     runs: int = 0
     failures: int = 0
     crashes: int = 0
-
-
-@dataclass(slots=True)
-class Change:
-    """What one transaction adds and removes: seqs of intents, and how many events."""
-
-    arrived: list[int] = field(default_factory=list)
-    departed: list[int] = field(default_factory=list)
-    events: int = 0
-    unfinished: int = 0
 
 
 @dataclass(slots=True)
@@ -136,11 +132,11 @@ class Statements:
         _insert(connection, _INSERT_EVENT, self.events)
         _update(connection, _FILE_INTENTS, self.filed)
         for statement, bindings in self.others:
-            connection.execute(statement, bindings)
+            write_beside(connection, statement, bindings, change)
         for intent_id in self.forgets:
             _forget(connection, self.sealer, intent_id, change)
         if self.told_by:
-            shrink_told(connection, self.sealer, self.told_by)
+            shrink_told(connection, self.sealer, self.told_by, change)
         for intent_id in self.discards:
             _discard(connection, intent_id, change)
 
@@ -195,9 +191,10 @@ def _discard(connection: apsw.Connection, intent_id: str, change: Change) -> Non
     seq, is_open = found
     connection.execute("DELETE FROM events WHERE intent = ?", (seq,))
     change.events -= connection.changes()
-    connection.execute("DELETE FROM parked WHERE seq NOT IN (SELECT seq FROM events)")
+    for parked in connection.execute(_PARKED_FOR_NOTHING).fetchall():
+        write_beside(connection, UNPARK, parked, change)
     connection.execute("DELETE FROM intents WHERE seq = ?", (seq,))
-    connection.execute("DELETE FROM damaged WHERE seq = ?", (seq,))
+    write_beside(connection, TAKE_BACK, (seq,), change)
     change.departed.append(seq)
     change.unfinished -= is_open
 
@@ -331,16 +328,20 @@ def _count(live: LiveIntent, event: Event) -> LiveIntent:
 
 def _add_service_event(statements: Statements, event: Event, at: int) -> None:
     match event:
-        case Paused(by, why, target):
-            key = pause_key(statements.sealer, target)
-            told = msgspec.json.encode((target, by, why))
-            pause = statements.sealer.seal(keyed_place(b"pauses.pause", key), told)
-            statements.others.append((_PAUSE, (key, pause, at)))
+        case Paused():
+            statements.others.append((PAUSE, pause_row(statements.sealer, event, at)))
         case Resumed(target=target):
             key = pause_key(statements.sealer, target)
-            statements.others.append((_RESUME, (key,)))
+            statements.others.append((RESUME, (key,)))
         case _:
             pass
+
+
+def pause_row(sealer: Sealer, event: Paused, at: int) -> Bindings:
+    """The row of a pause that began at that moment, in microseconds since 1970."""
+    key = pause_key(sealer, event.target)
+    told = msgspec.json.encode((event.target, event.by, event.why))
+    return key, sealer.seal(keyed_place(b"pauses.pause", key), told), at
 
 
 def _microseconds(duration: timedelta | None) -> int | None:

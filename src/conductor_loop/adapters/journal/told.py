@@ -12,25 +12,27 @@ import apsw
 import msgspec
 
 from conductor_loop.adapters.journal.sealing import Sealer, event_place
+from conductor_loop.adapters.journal.side_rows import SET_FACT, Change, write_beside
 from conductor_loop.core.events import Tidied, decode, encode
 from conductor_loop.core.faults import JournalDamaged
 
 _TOLD = "told"
 """The fact that names the events which have yet to shrink, by seq."""
 _FACT = "SELECT value FROM facts WHERE key = ?"
-_SET_FACT = "INSERT OR REPLACE INTO facts (key, value) VALUES (?, ?)"
 _EVENT = """
 SELECT at, event, seq <= (SELECT seq FROM relay) AND seq NOT IN (SELECT seq FROM parked)
 FROM events WHERE seq = ? AND intent IS NULL"""
 _SHRINK = "UPDATE events SET event = ? WHERE seq = ?"
 
 
-def shrink_told(connection: apsw.Connection, sealer: Sealer, told_by: Sequence[int]) -> None:
+def shrink_told(
+    connection: apsw.Connection, sealer: Sealer, told_by: Sequence[int], change: Change
+) -> None:
     """Shrink those of `told_by`, and of earlier ones, that are applied; keep the rest in mind."""
     kept = connection.execute(_FACT, (_TOLD,)).get
     earlier = [int(word) for word in str(kept or "").split() if word.isdecimal()]
     left = [seq for seq in (*earlier, *told_by) if _is_to_come(connection, sealer, seq)]
-    connection.execute(_SET_FACT, (_TOLD, " ".join(map(str, left))))
+    write_beside(connection, SET_FACT, (_TOLD, " ".join(map(str, left))), change)
 
 
 def _is_to_come(connection: apsw.Connection, sealer: Sealer, seq: int) -> bool:

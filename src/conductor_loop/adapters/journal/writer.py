@@ -6,18 +6,16 @@ import asyncio
 import errno
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Self
 
 import apsw
 import msgspec
 
-from conductor_loop.adapters.journal.custody import SET_ASIDE, Custody, begin_sealed, take_custody
+from conductor_loop.adapters.journal.commits import Request, gather, transaction
+from conductor_loop.adapters.journal.custody import Custody, begin_sealed, take_custody
 from conductor_loop.adapters.journal.data_keys import Sealing
 from conductor_loop.adapters.journal.database import (
     FILE_NAME,
@@ -26,12 +24,11 @@ from conductor_loop.adapters.journal.database import (
     open_for_writing,
     to_microseconds,
 )
-from conductor_loop.adapters.journal.opening import UNREADABLE, Damage, unreadable
+from conductor_loop.adapters.journal.first_look import discarded_notice, set_aside_notice
+from conductor_loop.adapters.journal.opening import UNREADABLE, unreadable
 from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.adapters.journal.recent import Recent
 from conductor_loop.adapters.journal.rows import (
-    Bindings,
-    Change,
     LiveIntent,
     Statements,
     add_record,
@@ -39,6 +36,15 @@ from conductor_loop.adapters.journal.rows import (
     live_intents,
 )
 from conductor_loop.adapters.journal.sealing import keyed_place, parked_place
+from conductor_loop.adapters.journal.side_rows import (
+    IMPORT,
+    PARK,
+    SET_ASIDE,
+    SET_FACT,
+    UNPARK,
+    Bindings,
+    Change,
+)
 from conductor_loop.core.events import Started
 from conductor_loop.core.faults import ConductorError, DurabilityLost, JournalDamaged, NoRoom
 from conductor_loop.core.records import Entry, Record
@@ -47,27 +53,10 @@ from conductor_loop.ports import Clock
 
 _log = logging.getLogger("conductor_loop.journal")
 _WAIT_FOR_ROOM_SECONDS = 0.25
-# What nobody hurries with goes along with the next commit, and saves a sync of its own.
-_PATIENCE_SECONDS = 0.02
 # What apsw raises for values that no column can hold: a defect, but callers must not wait for ever.
 _SURPRISES = (ValueError, TypeError, OverflowError)
 
 _ADVANCE = "UPDATE relay SET seq = ?"
-_PARK = "INSERT OR REPLACE INTO parked (seq, why) VALUES (?, ?)"
-_UNPARK = "DELETE FROM parked WHERE seq = ?"
-_IMPORT = "INSERT OR IGNORE INTO imported (file_key, file, processed_at) VALUES (?, ?, ?)"
-_SET_FACT = "INSERT OR REPLACE INTO facts (key, value) VALUES (?, ?)"
-
-
-@dataclass(slots=True)
-class _Request:
-    """One call; it is committed together with whatever else waits."""
-
-    statements: Statements
-    done: asyncio.Future[None]
-    last_seq: int
-    entries: Sequence[Entry | None] = ()
-    can_wait: bool = False
 
 
 class SqliteJournal:
@@ -79,7 +68,6 @@ class SqliteJournal:
         reader: JournalReader,
         clock: Clock,
         custody: Custody,
-        set_aside_at_start: Sequence[Damage],
     ) -> None:
         self.reader = reader
         self._connection = connection
@@ -97,26 +85,22 @@ class SqliteJournal:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.asked = self.done = 0
         """How many writes were asked for, and how many of them are committed."""
-        self.set_aside_at_start = set_aside_at_start
-        self.on_set_aside: Callable[[str, str], None] = lambda _, __: None
-        """Told of each row that is set aside while this runs: whose it is, and why."""
         self._failed: ConductorError | None = None
         self._lacks_room = False
         self._abandoned = threading.Event()
-        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._requests: SimpleQueue[Request | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._thread.start()
 
     @classmethod
-    def open(cls, state_dir: Path, clock: Clock, sealing: Sealing) -> Self:
+    def open(cls, state_dir: Path, clock: Clock, sealing: Sealing, *, is_copy: bool) -> Self:
         """See `open_journal`."""
         path, at = state_dir / FILE_NAME, to_microseconds(clock.now())
         connection = open_for_writing(path, lambda new: begin_sealed(new, state_dir, sealing, at))
         try:
-            custody = take_custody(connection, state_dir, sealing, at)
+            custody = take_custody(connection, state_dir, sealing, at, is_copy=is_copy)
             reader = JournalReader(open_for_reading(path), custody.sealer)
-            now_aside = [damage for damage in reader.damaged() if damage.at == at]
-            return cls(connection, reader, clock, custody, now_aside)
+            return cls(connection, reader, clock, custody)
         except UNREADABLE as error:
             connection.close()
             raise unreadable(error) from error
@@ -140,7 +124,11 @@ class SqliteJournal:
 
     async def record(self, records: Sequence[Record]) -> Sequence[int]:
         """See `ports.Journal`."""
-        statements, at = Statements(self._sealer), to_microseconds(self._clock.now())
+        return await self._record(records, Statements(self._sealer))
+
+    async def _record(self, records: Sequence[Record], statements: Statements) -> Sequence[int]:
+        """Record, in one transaction with what `statements` have already."""
+        at = to_microseconds(self._clock.now())
         changed: dict[str, LiveIntent] = {}
         seq = self._last_seq
         for seq, record in enumerate(records, self._last_seq + 1):
@@ -204,24 +192,24 @@ class SqliteJournal:
     async def park(self, entry: Entry, why: str) -> None:
         """See `ports.Feed`."""
         sealed = self._sealer.seal(parked_place(entry.seq), why.encode())
-        await self._write((_PARK, (entry.seq, sealed)), (_ADVANCE, (entry.seq,)))
+        await self._write((PARK, (entry.seq, sealed)), (_ADVANCE, (entry.seq,)))
 
     async def unpark(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         """See `ports.Feed`."""
         await self._commit(
-            Statements(self._sealer, filed=_places(filed), others=[(_UNPARK, (seq,))])
+            Statements(self._sealer, filed=_places(filed), others=[(UNPARK, (seq,))])
         )
 
     async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
         """Keep (name, digest, microseconds) of what the original program had processed."""
         await self._write(
-            *((_IMPORT, self._imported(*row)) for row in rows), (_SET_FACT, ("imported", source))
+            *((IMPORT, self._imported(*row)) for row in rows), (SET_FACT, ("imported", source))
         )
         self.reader.look_for_imported()
 
     async def remember(self, fact: str, value: str) -> None:
         """Keep a small fact about this journal; `reader.fact` gives it back."""
-        await self._write((_SET_FACT, (fact, value)))
+        await self._write((SET_FACT, (fact, value)))
 
     def _imported(self, name: bytes, digest: str, at: int) -> tuple[bytes, bytes, int]:
         key = file_key(self._sealer, name, digest)
@@ -240,10 +228,13 @@ class SqliteJournal:
         # Of an unfinished one this process knows better than the file.
         faults = [fault for fault in faults if fault[1] not in self._live]
         if faults:
-            await self._write(*((SET_ASIDE, (each, why, at)) for each, _, why in faults))
+            rows: list[tuple[str, Bindings]] = [
+                (SET_ASIDE, (each, why, at)) for each, _, why in faults
+            ]
+            notices = [Record(None, set_aside_notice(whose, why)) for _, whose, why in faults]
+            await self._record(notices, Statements(self._sealer, others=rows))
         for _, intent_id, why in faults:
             _log.error("set aside, it cannot be trusted: %s: %s", intent_id, why)
-            self.on_set_aside(intent_id, why)
         if not seq:
             await self._recount()
         return seq
@@ -254,9 +245,17 @@ class SqliteJournal:
             self.is_incomplete = True
             _log.error("the journal is not whole: %s; restore a backup", missing)
 
-    async def discard(self, intent_ids: Sequence[str]) -> None:
-        """Drop everything about intents that were set aside; others are left alone."""
-        await self._commit(Statements(self._sealer, discards=list(intent_ids)))
+    async def discard(self, intent_ids: Sequence[str], by: str) -> Sequence[str]:
+        """Drop everything about intents that were set aside, and say who did; others stay.
+
+        Returns the ids of those that were dropped.
+        """
+        aside = {each.intent_id: each.why for each in self.reader.damaged()}
+        found = [intent_id for intent_id in dict.fromkeys(intent_ids) if intent_id in aside]
+        notices = [Record(None, discarded_notice(each, aside[each], by)) for each in found]
+        if found:
+            await self._record(notices, Statements(self._sealer, discards=found))
+        return found
 
     async def close(self) -> None:
         """Commit what waits if there is room, end the thread, close the file."""
@@ -280,7 +279,7 @@ class SqliteJournal:
         if self._failed is not None:
             raise self._failed
         done = self._loop.create_future()
-        request = _Request(statements, done, self._last_seq, entries, can_wait)
+        request = Request(statements, done, self._last_seq, entries, can_wait)
         self._requests.put(request)
         self.asked += 1
         # A cancelled caller must not leave the in-memory state ahead of a commit that never runs:
@@ -291,27 +290,13 @@ class SqliteJournal:
 
     def _serve(self) -> None:
         while (first := self._requests.get()) is not None:
-            batch, ended = self._gather(first)
+            batch, ended = gather(first, self._requests)
             failure = self._commit_or_tell(batch)
             self._call_loop(batch, failure)
             if ended or failure is not None:
                 return
 
-    def _gather(self, first: _Request) -> tuple[list[_Request], bool]:
-        batch, hurries = [first], not first.can_wait
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            patience = 0.0 if hurries else max(0.0, deadline - time.monotonic())
-            try:
-                request = self._requests.get(patience > 0, patience)
-            except Empty:
-                return batch, False
-            if request is None:
-                return batch, True
-            hurries = hurries or not request.can_wait
-            batch.append(request)
-
-    def _commit_or_tell(self, batch: list[_Request]) -> ConductorError | None:
+    def _commit_or_tell(self, batch: list[Request]) -> ConductorError | None:
         try:
             return self._commit_batch(batch)
         except Exception as error:  # noqa: BLE001 - logged, and told to every caller
@@ -322,11 +307,11 @@ class SqliteJournal:
                 hint="start again: what was committed is safe; the log has the trace, report it",
             )
 
-    def _commit_batch(self, batch: list[_Request]) -> ConductorError | None:
+    def _commit_batch(self, batch: list[Request]) -> ConductorError | None:
         while True:
             try:
                 self._custody.change_key_when_due(to_microseconds(self._clock.now()))
-                with _transaction(self._connection):
+                with transaction(self._connection):
                     change = Change()
                     for request in batch:
                         request.statements.execute(self._connection, change)
@@ -360,12 +345,12 @@ class SqliteJournal:
         self._lacks_room = True
         return not self._abandoned.wait(_WAIT_FOR_ROOM_SECONDS)
 
-    def _call_loop(self, batch: list[_Request], failure: ConductorError | None) -> None:
+    def _call_loop(self, batch: list[Request], failure: ConductorError | None) -> None:
         self._loop.call_soon_threadsafe(self._announce, batch, failure)
 
     # Back on the loop.
 
-    def _announce(self, batch: list[_Request], failure: ConductorError | None) -> None:
+    def _announce(self, batch: list[Request], failure: ConductorError | None) -> None:
         if failure is not None:
             self._fail(batch, failure)
             return
@@ -376,7 +361,7 @@ class SqliteJournal:
             self._committed_seq = max(self._committed_seq, request.last_seq)
         self._wake_waiters()
 
-    def _fail(self, batch: list[_Request], failure: ConductorError) -> None:
+    def _fail(self, batch: list[Request], failure: ConductorError) -> None:
         """The thread has ended: nobody may wait for it any more."""
         self._failed = failure
         while not self._requests.empty():
@@ -405,24 +390,12 @@ def _places(filed: Sequence[tuple[str, str]]) -> list[Bindings]:
     return [(place, intent_id) for intent_id, place in filed]
 
 
-@contextmanager
-def _transaction(connection: apsw.Connection) -> Iterator[None]:
-    """All or nothing, like apsw's own; but that holds the interpreter lock while its commit syncs
-    (seen with 3.54: the event loop stood still for as long), and a statement does not."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # Some errors, a full disk among them, have rolled it back already (sqlite.org/c3ref/step).
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def open_journal(state_dir: Path, clock: Clock, sealing: Sealing | None = None) -> SqliteJournal:
+def open_journal(
+    state_dir: Path, clock: Clock, sealing: Sealing | None = None, *, is_copy: bool = False
+) -> SqliteJournal:
     """Open the journal of a state dir as its only writer; the caller holds the lock.
 
+    With `is_copy` it was just put here, and nobody misses the anchor that its commits will make.
     Raises CannotStart.
     """
-    return SqliteJournal.open(state_dir, clock, sealing or Sealing())
+    return SqliteJournal.open(state_dir, clock, sealing or Sealing(), is_copy=is_copy)
