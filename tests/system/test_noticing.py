@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 from conductor_loop.adapters.journal.database import FILE_NAME
+from conductor_loop.adapters.users import user_name
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.states import State
 from tests.system.daemon import Site, intent, wait_until
@@ -68,8 +71,75 @@ def test_row_25_a_row_of_the_journal_that_was_altered_is_an_alert(tmp_path: Path
     assert (alert.severity, alert.subject) == ("critical", site.intent_id("intent-b.json"))
 
 
-def harm_journal(site: Site, statement: str) -> None:
+def harm_journal(site: Site, statement: str, count: int = 1) -> None:
     connection = apsw.Connection(str(site.state / FILE_NAME))
     connection.execute(statement)
-    assert connection.changes() == 1
+    assert connection.changes() == count
     connection.close()
+
+
+def audited(site: Site, action: str) -> list[dict[str, Any]]:
+    """The records of the audit log about one action."""
+    records = json.loads(site.command("audit", "show", "--json").stdout)
+    return [record for record in records if record["action"] == action]
+
+
+@pytest.fixture
+def held_up(tmp_path: Path) -> Site:
+    """A site with three finished intents, and one that waits and was altered in the journal."""
+    site = Site(tmp_path)
+    site.flags = (*site.flags, "-porch", "builtin")
+    with site.daemon():
+        for name in ("a", "b", "c"):
+            site.hand_over(f"intent-{name}.json", intent(name))
+            site.verdict(f"intent-{name}.json")
+        site.pause()
+        site.hand_over("intent-d.json", intent("d"))
+        wait_until(lambda: site.counts()[State.WAITING] == 1, "it waits")
+    site.command("resume")
+    return site
+
+
+def test_once_tells_what_was_set_aside_and_does_not_end_as_if_all_were_well(held_up: Site) -> None:
+    harm_journal(held_up, "UPDATE intents SET size = 1 WHERE state = 'waiting'")
+
+    for _ in range(2):
+        done = held_up.once()
+        assert done.returncode == 8
+        assert done.stdout.startswith("1 set aside in ")
+        assert "1 intents are damaged in the journal" in done.stderr
+
+
+def test_a_damaged_intent_that_has_its_verdict_does_not_fail_a_run(held_up: Site) -> None:
+    assert held_up.once().returncode == 0
+    harm_journal(held_up, "UPDATE intents SET size = 1 WHERE seq = 3")
+
+    assert held_up.once().returncode == 0
+
+
+def test_whatever_a_short_run_sets_aside_is_in_its_audit_log(held_up: Site) -> None:
+    harm_journal(held_up, "UPDATE intents SET size = 1 WHERE filed IS NOT NULL", count=3)
+    for _ in range(3):
+        held_up.once()
+        with held_up.journal() as reader:
+            aside = {each.intent_id for each in reader.damaged()}
+
+        assert {each["resource"] for each in audited(held_up, "security.row_set_aside")} == aside
+
+
+def test_discarding_says_who_and_what_in_audit_log_and_history(held_up: Site) -> None:
+    harm_journal(held_up, "UPDATE intents SET size = 1 WHERE state = 'waiting'")
+    held_up.once()
+    intent_id = held_up.intent_id("intent-d.json")
+
+    done = held_up.command("state", "discard", intent_id)
+
+    assert f"{intent_id}: discarded" in done.stdout
+    why = held_up.command("why", intent_id)
+    assert "an operator dropped an intent that was set aside" in why.stdout
+    held_up.once()
+    (shown,) = audited(held_up, "security.row_discarded")
+    assert (shown["resource"], shown["actor"]) == (intent_id, user_name(os.geteuid()))
+    again = json.loads(held_up.command("why", intent_id, "--json").stdout)
+    assert "row_discarded" in {step.get("code") for step in again["history"]}
+    assert again["state"] == "published"

@@ -74,13 +74,19 @@ def _spare_openssl() -> None:
 
 
 def _summed_up(report: Report, took: timedelta) -> int:
-    print_line(f"{report.tally.describe()} in {format_duration(took)}")
+    print_line(f"{report.tally.describe(report.set_aside)} in {format_duration(took)}")
     if report.gave_up:
         print_error(
             f"gave up, {report.unfinished} intents are kept for the next start",
             "the environment failed for longer than -timeout: see the log, mend it, start again",
         )
         return _GAVE_UP
+    if report.set_aside:
+        print_error(
+            f"{report.set_aside} intents are damaged in the journal: set aside, and not run",
+            "the log and `conductor-loop audit show` name them; then: conductor-loop state discard",
+        )
+        return _NOT_ALL_SUCCEEDED
     # Stopped by a signal before the end: nothing is known of what is left.
     if report.unfinished or not report.tally.has_unsuccessful:
         return 0

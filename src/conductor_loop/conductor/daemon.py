@@ -143,6 +143,9 @@ class Conductor:
                     work = working.create_task(self.work.run(), name="work")
                     await self._take_in()
                     await self._let_finish(work)
+                # The look at the journal ends first: what it sets aside is told by this daemon.
+                tidy.cancel()
+                await asyncio.wait({tidy})
                 # Who listens to what is relayed may notice something, which is to be kept too.
                 await self._bring_views_in_line()
                 notices.cancel()
@@ -150,7 +153,6 @@ class Conductor:
                 await self._bring_views_in_line()
                 relay.cancel()
             watch.cancel()
-            tidy.cancel()
 
     async def _recover(self) -> None:
         """Bring back what an earlier daemon left: running ones to waiting, claims to intents."""

@@ -38,7 +38,8 @@ class Tally:
         """Whether an intent failed, timed out or was rejected."""
         return any(self.ended[state] for state in UNSUCCESSFUL)
 
-    def describe(self) -> str:
-        """`12 published, 1 rejected`, in the order of the state table."""
+    def describe(self, set_aside: int = 0) -> str:
+        """`12 published, 1 rejected, 1 set aside`, in the order of the state table."""
         parts = [f"{self.ended[state]} {state.value}" for state in State if self.ended[state]]
+        parts += [f"{set_aside} set aside"] if set_aside else []
         return ", ".join(parts) or "nothing to do"

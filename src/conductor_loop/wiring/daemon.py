@@ -69,6 +69,8 @@ class Report:
     gave_up: bool
     """`-once` could not go on for longer than `-timeout`; intents are kept."""
     unfinished: int
+    set_aside: int = 0
+    """Intents that are damaged in the journal and have no verdict; they are not run."""
 
 
 def run(
@@ -135,7 +137,8 @@ async def _serve(
             give_back()
             gc.freeze()
             await _run_to_the_end(conductor, journal)
-        return Report(tally, conductor.gave_up, len(conductor.backlog))
+        set_aside = journal.reader.count_set_aside()
+        return Report(tally, conductor.gave_up, len(conductor.backlog), set_aside)
 
 
 def _conductor(
