@@ -295,11 +295,27 @@ def test_row_10_a_forged_verdict_is_not_believed(keyed: Site) -> None:
     finish(keyed, "a")
     path = keyed.verdict_path("intent-a.json")
     path.write_bytes(path.read_bytes().replace(b"success", b"skipped"))
+    shutil.rmtree(keyed.state / "audit")
 
     done = told(keyed.command("state", "rebuild", "--json"))
 
     assert done["adopted"] == []
     assert [Path(each).name for each in done["not_believed"]] == ["intent-a.json.status"]
+
+
+def test_row_10_where_a_verdict_was_forged_the_audit_log_tells_and_it_is_written_anew(
+    keyed: Site,
+) -> None:
+    finish(keyed, "a")
+    path = keyed.verdict_path("intent-a.json")
+    path.write_bytes(path.read_bytes().replace(b"success", b"skipped"))
+
+    done = told(keyed.command("state", "rebuild", "--json"))
+
+    assert done["adopted"] == done["by_audit_log"] == [keyed.intent_id("intent-a.json")]
+    finish(keyed)
+    assert keyed.verdict("intent-a.json")["status"] == "success"
+    assert keyed.command("verify", "--all").returncode == 0
 
 
 def test_the_commands_of_the_page_about_backups_do_what_it_says(keyed: Site) -> None:
@@ -462,6 +478,69 @@ def test_a_new_machine_has_every_result_by_a_backup_and_the_saved_verdicts(
     assert new.command("verify", "--all").returncode == 0
     audited = new.command("audit", "verify")
     assert audited.returncode == 0, audited.stdout
+
+
+def waiting_in_a_backup(site: Site) -> None:
+    """Back up while one intent waits, let it end, and stop."""
+    with site.daemon():
+        site.pause()
+        site.hand_over("intent-a.json", intent("a"))
+        wait_until(lambda: site.counts()[State.WAITING] == 1, "it waits")
+        back_up(site, "one.age")
+        site.resume()
+        site.verdict("intent-a.json")
+
+
+def test_what_ended_is_known_from_the_audit_log_when_its_verdict_is_gone(keyed: Site) -> None:
+    waiting_in_a_backup(keyed)
+    keyed.verdict_path("intent-a.json").unlink()
+
+    looked = told(restore(keyed, "one.age", "--force", "--dry-run"))
+    done = told(restore(keyed, "one.age", "--force"))
+
+    assert looked["by_audit_log"] == done["by_audit_log"] == done["settled"] != []
+    assert done["held"] == []
+    keyed.command("resume")
+    finish(keyed)
+    assert keyed.ledger() == ["intent-a.json"]
+    assert keyed.verdict("intent-a.json")["status"] == "success"
+    assert keyed.names_in("processed") == ["intent-a.json"]
+
+
+def test_a_claim_that_the_backup_does_not_know_is_known_from_the_audit_log(keyed: Site) -> None:
+    finish(keyed, "a")
+    back_up(keyed, "one.age")
+    finish(keyed, "b")
+    intent_id = keyed.intent_id("intent-b.json")
+    keyed.verdict_path("intent-b.json").unlink()
+    # As it lies when the daemon died between the log and the filing.
+    claim = keyed.state / "claimed" / intent_id
+    claim.mkdir(exist_ok=True)
+    (keyed.handoff / "processed" / "intent-b.json").rename(claim / "intent-b.json")
+
+    done = told(restore(keyed, "one.age", "--force"))
+
+    assert (done["adopted"], done["by_audit_log"], done["held"]) == ([intent_id], [intent_id], [])
+    keyed.hand_over("intent-b.json", intent("b"))
+    finish(keyed)
+    assert keyed.ledger() == ["intent-a.json", "intent-b.json"]
+    assert keyed.counts() == {State.PUBLISHED: 2, State.DUPLICATE: 1}
+    assert "intent-b.json" in keyed.names_in("processed")
+
+
+def test_row_26_what_no_signature_covers_ends_no_intent(keyed: Site) -> None:
+    waiting_in_a_backup(keyed)
+    keyed.verdict_path("intent-a.json").unlink()
+    (log,) = (keyed.state / "audit").glob("*.jsonl")
+    lines = log.read_bytes().splitlines(keepends=True)
+    last = next(n for n, line in enumerate(lines) if b'"intent.published"' in line)
+    kept = lines[: last + 1]
+    kept[last] = re.sub(rb'"signature":"[^"]*",', b"", kept[last])
+    log.write_bytes(b"".join(kept))
+
+    done = told(restore(keyed, "one.age", "--force"))
+
+    assert (done["settled"], done["by_audit_log"], len(done["held"])) == ([], [], 1)
 
 
 def test_row_25_a_pause_that_is_removed_still_holds_what_may_have_run(keyed: Site) -> None:

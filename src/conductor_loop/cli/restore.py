@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 NAME = "restore"
 HELP = (
     "Put a backup in the place of the journal, and its audit log where there is none. What ended\n"
-    "after it was made is taken from the verdicts and not run again; the target of an intent of\n"
-    "which nobody knows whether it ran is paused until you say\n"
+    "after it was made is taken from the verdicts, else from the signed audit log, and not run\n"
+    "again; the target of an intent of which nobody knows whether it ran is paused until you say\n"
     "`conductor-loop resume -target TARGET` (or cancel the intent first). Refused while a daemon\n"
     "runs; a journal that is there is moved aside, with --force only."
 )
@@ -64,6 +64,10 @@ def tell(done: Rescued, *, is_json: bool) -> None:
         print_line(f"{done.audit_files} files of the audit log {verb} put back")
     print_line(f"{len(done.plan.settled)} open intents {verb} ended as their verdicts tell")
     print_line(f"{len(done.plan.adopted)} intents {verb} taken over from verdicts alone")
+    if done.by_log:
+        print_line(
+            f"{len(done.by_log)} of these have no verdict: their end is that of the audit log"
+        )
     print_line(f"{len(done.plan.held)} may have run, nobody knows: {verb} held, not run")
     for intent_id in done.plan.held:
         print_line(f"  {intent_id}")
@@ -82,6 +86,7 @@ def _document(done: Rescued) -> dict[str, object]:
         "last_seq": done.last_seq,
         "settled": list(done.plan.settled),
         "adopted": list(done.plan.adopted),
+        "by_audit_log": list(done.by_log),
         "held": list(done.plan.held),
         "not_believed": list(done.unproved),
         "moved_aside": list(done.aside),

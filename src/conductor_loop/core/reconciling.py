@@ -1,4 +1,4 @@
-"""What a journal that lost its last pages is told by the verdicts and the claims. Pure."""
+"""What a journal that lost its last pages is told by verdicts, audit log and claims. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _UNKNOWN = "as its verdict tells; the journal that knew more is lost"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a verdict says of its intent, as far as a journal needs it."""
+    """What a verdict says of its intent, or a record of its end, as far as a journal needs it."""
 
     intent_id: str
     receipt: Receipt
@@ -46,6 +46,8 @@ class Told:
     error: Fault
     skip_reason: str
     attempts: int
+    whence: str = _UNKNOWN
+    """What stands where the journal knew more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ class Plan:
     """What is written into the journal."""
 
     settled: tuple[str, ...]
-    """Open intents that have a verdict: they get the end that it tells."""
+    """Open intents that have a verdict, or whose end the log tells: they get that end."""
     adopted: tuple[str, ...]
-    """Intents that the journal does not know, of which there is a verdict."""
+    """Intents that the journal does not know, of which a verdict or the log tells the end."""
     held: tuple[str, ...]
     """Intents of which nobody knows whether they ran: their targets are paused."""
     records: tuple[Record, ...]
@@ -73,7 +75,7 @@ def told_by(proof: Proof) -> Told | None:
     """Read a verdict; None when it is none that an intent can be known by."""
     fields = proof.document or {}
     namespace, _, name = proof.text("target").partition("/")
-    received, finished = _moment(proof.text("received_at")), _moment(proof.text("finished_at"))
+    received, finished = moment_in(proof.text("received_at")), moment_in(proof.text("finished_at"))
     if not proof.text("intent_id") or received is None or finished is None:
         return None
     attempts = fields.get("attempts")
@@ -102,7 +104,8 @@ def _error(value: object) -> Fault:
     return Fault(texts["code"] or "unknown", texts["message"] or _UNKNOWN, texts["hint"])
 
 
-def _moment(text: str) -> datetime | None:
+def moment_in(text: str) -> datetime | None:
+    """The moment that a verdict or a record names, in UTC; None when it is none."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -113,7 +116,7 @@ def _moment(text: str) -> datetime | None:
 def reconcile(
     unfinished: Sequence[Unfinished],
     known: Collection[str],
-    verdicts: Mapping[str, Told],
+    told: Mapping[str, Told],
     claims: Sequence[Claim],
     *,
     by: str,
@@ -123,19 +126,19 @@ def reconcile(
 
     Without a gap the journal is the newest there was, and what is open in it is run as usual.
     """
-    settled = [item for item in unfinished if item.intent_id in verdicts]
-    adopted = [verdicts[i] for i in sorted(verdicts.keys() - set(known))]
-    doubtful = [(i.intent_id, i.target) for i in unfinished if i.intent_id not in verdicts]
+    settled = [item for item in unfinished if item.intent_id in told]
+    adopted = [told[i] for i in sorted(told.keys() - set(known))]
+    doubtful = [(i.intent_id, i.target) for i in unfinished if i.intent_id not in told]
     doubtful += [(claim.intent_id, claim.target) for claim in claims if claim.target is not None
-                 and claim.intent_id not in known and claim.intent_id not in verdicts]  # fmt: skip
+                 and claim.intent_id not in known and claim.intent_id not in told]  # fmt: skip
     held = doubtful if has_gap else []
     return Plan(
         settled=tuple(item.intent_id for item in settled),
-        adopted=tuple(told.intent_id for told in adopted),
+        adopted=tuple(each.intent_id for each in adopted),
         held=tuple(intent_id for intent_id, _ in held),
         records=(
-            *(r for item in settled for r in _end(item, verdicts[item.intent_id])),
-            *(record for told in adopted for record in _whole_story(told)),
+            *(r for item in settled for r in _end(item, told[item.intent_id])),
+            *(record for each in adopted for record in _whole_story(each)),
             *_pauses(held, by),
         ),
     )
@@ -173,11 +176,11 @@ def _ending(told: Told, attempt: int) -> IntentEvent:
     failure = Failure(FailureKind.PERMANENT, error.code, error.message, error.hint)
     match told.status:
         case "success":
-            return Published(run, None, _UNKNOWN)
+            return Published(run, None, told.whence)
         case "timeout":
             return TimedOut(run, failure)
         case "skipped":
-            return Skipped(_reason(told.skip_reason), why=_UNKNOWN)
+            return Skipped(_reason(told.skip_reason), why=told.whence)
         case _:
             return Failed(failure, run)
 

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,7 +30,9 @@ from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.public import keys_of, read_chain
 from conductor_loop.adapters.verdict_files import named_records, status_files
+from conductor_loop.core.audit.endings import Ending, endings, told_by_log
 from conductor_loop.core.audit.naming import FOLDER as AUDIT_FOLDER
+from conductor_loop.core.audit.verification import verify
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import CannotStart, Fault
 from conductor_loop.core.intent import Intent, Target
@@ -40,6 +42,7 @@ from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile, told_b
 from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import LOST_TO, RESTORED, severity_of
 from conductor_loop.core.wording import timestamp
+from conductor_loop.projections.audit.reading import lines_of
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import step_down
 from conductor_loop.settings.intake import intake_rules
@@ -66,6 +69,8 @@ class Rescued:
     aside: tuple[str, ...]
     """Where the files lie that were in the way."""
     is_done: bool
+    by_log: tuple[str, ...] = ()
+    """Of those settled and adopted: without a verdict, the audit log tells of their end."""
     audit_files: int = 0
     """Of the audit log, put back; 0 where there was one, which stays, or none in the backup."""
 
@@ -84,25 +89,28 @@ def restore(
         if dry_run:
             not_needed = shutil.ignore_patterns("trial", AUDIT_FOLDER)
             shutil.copytree(scratch, scratch / "trial", ignore=not_needed)
-            done = _reconciled(settings, held, scratch / "trial", manifest, (), kek)
+            ended = _ended(scratch if files else state, state, scratch)
+            done = _reconciled(settings, held, scratch / "trial", manifest, (), kek, ended)
             return replace(done, audit_files=files)
         if files:
             _put_audit(scratch, state)
         aside = _move_aside(state, held.clock.now())
         _put_keys(scratch, state, settings.kek_file)
         os.replace(scratch / FILE_NAME, state / FILE_NAME)
-        done = _reconciled(settings, held, state, manifest, aside, settings.kek_file)
+        ended = _ended(state, state)
+        done = _reconciled(settings, held, state, manifest, aside, settings.kek_file, ended)
         return replace(done, audit_files=files)
 
 
 def rebuild(settings: Settings, *, dry_run: bool) -> Rescued:
     """Make a journal from the verdicts; one that is there is moved aside. Raises CannotStart."""
     with _held(settings) as held, _scratch(held.layout) as scratch:
-        if dry_run:
-            return _reconciled(settings, held, scratch, None, (), None)
         state = Path(held.layout.state_path)
+        ended = _ended(state, state)
+        if dry_run:
+            return _reconciled(settings, held, scratch, None, (), None, ended)
         aside = _move_aside(state, held.clock.now())
-        return _reconciled(settings, held, state, None, aside, settings.kek_file)
+        return _reconciled(settings, held, state, None, aside, settings.kek_file, ended)
 
 
 def discard(settings: Settings, intent_ids: Sequence[str]) -> Sequence[str]:
@@ -218,6 +226,7 @@ def _reconciled(
     manifest: Manifest | None,
     aside: tuple[str, ...],
     kek: Path | None,
+    ended: Mapping[str, Ending],
 ) -> Rescued:
     verdicts, unproved = _verdicts(held.layout, Path(held.layout.state_path))
     claims = list(_claims(held.layout, reader(intake_rules(settings))))
@@ -227,11 +236,13 @@ def _reconciled(
         sealed = replace(sealing(settings), kek_file=kek)
         journal = open_journal(folder, held.clock, sealed, is_copy=True)
         try:
-            plan = await _reconcile(journal, held, verdicts, claims, manifest)
+            plan = await _reconcile(journal, held, verdicts, claims, manifest, ended)
         finally:
             await journal.close()
+        certain = (*plan.settled, *plan.adopted)
         return Rescued(
             plan=plan,
+            by_log=tuple(intent_id for intent_id in certain if intent_id not in verdicts),
             intents=manifest.intents if manifest else 0,
             last_seq=manifest.last_seq if manifest else 0,
             made_at=manifest.made_at if manifest else None,
@@ -249,11 +260,15 @@ async def _reconcile(
     verdicts: dict[str, Told],
     claims: Sequence[Claim],
     manifest: Manifest | None,
+    ended: Mapping[str, Ending],
 ) -> Plan:
     catalog = journal.reader
-    known = catalog.known_ids([*verdicts, *(claim.intent_id for claim in claims)])
+    unfinished = catalog.unfinished()
+    # A verdict tells more than the record of its end, so it goes first.
+    told = {**told_by_log(ended, {item.intent_id: item for item in unfinished}), **verdicts}
+    known = catalog.known_ids([*told, *(claim.intent_id for claim in claims)])
     by = "restore" if manifest else "rebuild"
-    plan = reconcile(catalog.unfinished(), known, verdicts, claims, by=by, has_gap=True)
+    plan = reconcile(unfinished, known, told, claims, by=by, has_gap=True)
     # What the views had not heard when the copy was made is told to them later, unless a verdict
     # shows that it was.
     for entry in catalog.after(catalog.position(), catalog.last_seq() + 1):
@@ -266,9 +281,33 @@ async def _reconcile(
     await journal.record([Record(None, _restored(by, manifest, held.by, lost_to))])
     for first in range(0, len(plan.records), _AT_ONCE):
         await journal.record(plan.records[first : first + _AT_ONCE])
-    filed = [(each, _place(held.layout, verdicts[each])) for each in (*plan.settled, *plan.adopted)]
-    await journal.advance(catalog.last_seq(), filed=filed)
+    certain = (*plan.settled, *plan.adopted)
+    filed = [(each, _place(held.layout, verdicts[each])) for each in certain if each in verdicts]
+    last_seq = catalog.last_seq()
+    filed += await _show_later(journal, ended, [each for each in certain if each not in verdicts])
+    await journal.advance(last_seq, filed=filed)
     return plan
+
+
+async def _show_later(
+    journal: SqliteJournal, ended: Mapping[str, Ending], by_log: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Have the next start file what ended without a verdict that is there, and write that anew;
+    what the retention took since stays away, and is returned with its place."""
+    removed = [intent_id for intent_id in by_log if ended[intent_id].was_removed]
+    ends = [journal.reader.history(each)[-1] for each in by_log if each not in set(removed)]
+    for first in range(0, len(ends), _AT_ONCE):
+        some = ends[first : first + _AT_ONCE]
+        await asyncio.gather(*(journal.park(end, "its verdict was not there") for end in some))
+    return [(intent_id, Place.GONE.value) for intent_id in removed]
+
+
+def _ended(folder: Path, *key_folders: Path) -> dict[str, Ending]:
+    """How intents ended, as far as the audit log of a folder proves it: its signed part alone."""
+    if not log_files(folder):
+        return {}
+    keys, _ = keys_of(next(filter(None, map(read_chain, key_folders)), ()))
+    return endings(lines_of(folder), verify(lines_of(folder), keys, {}))
 
 
 def _restored(how: str, manifest: Manifest | None, by: str, lost_to: int) -> Noticed:
