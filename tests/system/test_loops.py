@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+import apsw
 import pytest
 
+from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.conductor.steering import Operator, Refused
 from conductor_loop.core.arrival import Lease
 from conductor_loop.core.events import (
@@ -18,6 +20,7 @@ from conductor_loop.core.events import (
     Failed,
     FailureKind,
     HandedBack,
+    Noticed,
     Published,
     RetryScheduled,
     Skipped,
@@ -614,3 +617,32 @@ def test_row_24_a_clock_set_back_between_two_starts_holds_nobody_up_for_a_day(
 
     assert stage.life.publisher.endable == [first]
     forgive_wrong_dates(stage)
+
+
+@pytest.mark.parametrize("turns", [0, 4, 8, 12])
+def test_what_the_slow_look_sets_aside_is_told_however_soon_the_daemon_stops(
+    stage: Stage, turns: int
+) -> None:
+    stage.begin(retention=timedelta(days=365))
+    for target in (A, B, C):
+        stage.end(stage.hand_over(target, name=f"intent-{target.name}.json".encode()))
+    life = stage.life
+    connection = apsw.Connection(str(stage.folder / "0" / FILE_NAME))
+    connection.execute("UPDATE intents SET size = 1")
+    connection.close()
+    stage.clock.advance(3_600)
+    for _ in range(turns):
+        life.turn()
+
+    life.conductor.stop()
+    while not life.running.done():
+        stage.pass_time(1)
+
+    aside = {each.intent_id for each in life.journal.reader.damaged()}
+    told = {
+        entry.event.subject
+        for entry in life.journal.reader.after(0, 1_000)
+        if isinstance(entry.event, Noticed) and entry.seq in life.world.seen["audit"]
+    }
+    assert len(aside) == 3
+    assert told - {""} == aside

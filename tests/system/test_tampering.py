@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -291,6 +292,25 @@ async def test_row_25_the_slow_scrub_finds_what_was_altered_in_finished_intents(
 
     assert alerts(journal) == [("row_set_aside", DONE)]
     assert [each.intent_id for each in journal.reader.damaged()] == [DONE]
+    await journal.close()
+
+
+@in_a_loop
+async def test_row_25_a_look_that_is_broken_off_leaves_no_row_set_aside_without_its_alert(
+    tmp_path: Path,
+) -> None:
+    await write_three(tmp_path)
+    journal = open_journal(tmp_path, FakeClock())
+    damage(tmp_path, "facts", "intents", "seq = 2")
+    look = asyncio.create_task(journal.look_at(0))
+    await asyncio.sleep(0)  # it has asked for the write by now
+    look.cancel()
+    await asyncio.wait({look})
+
+    await journal.record([Record(OPEN, Started(1))])
+
+    assert [each.intent_id for each in journal.reader.damaged()] == [DONE]
+    assert alerts(journal) == [("row_set_aside", DONE)]
     await journal.close()
 
 
