@@ -130,6 +130,20 @@ def test_a_running_daemon_tells_each_change_once(site: Site) -> None:
     assert codes(site).count("file_altered") == 1
 
 
+def test_row_26_a_finished_audit_file_that_is_edited_under_the_daemon_is_an_alert(
+    site: Site,
+) -> None:
+    with site.daemon("-integrity-interval", "20ms", "-audit-file-age", "1ms"):
+        finished = min((site.state / "audit").glob("*.jsonl"))
+        site.hand_over("intent-b.json", intent("other"))
+        site.wait_for_final(2)
+        finished.write_bytes(finished.read_bytes().replace(b"intent-a", b"intent-z"))
+        wait_until(lambda: "audit_altered" in codes(site), "notice")
+
+    (alert,) = [notice for notice in noticed(site) if notice.code == "audit_altered"]
+    assert (alert.severity, alert.subject) == ("critical", finished.name)
+
+
 def test_it_can_be_switched_off(site: Site) -> None:
     edit_file(site)
     with site.daemon("-integrity-interval", "0"):

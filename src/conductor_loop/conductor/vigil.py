@@ -68,6 +68,5 @@ class Vigil:
         if key in self._told or len(self._told) >= _MOST_TOLD:
             return
         self._told.add(key)
-        self._notices.report(
-            mismatch.code, mismatch.subject, intent_id=mismatch.intent_id, why=mismatch.why
-        )
+        whose = {"intent_id": mismatch.intent_id} if mismatch.intent_id else {}
+        self._notices.report(mismatch.code, mismatch.subject, **whose, why=mismatch.why)

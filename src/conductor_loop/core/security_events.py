@@ -18,6 +18,9 @@ DISCARDED = "row_discarded"
 """The code of such an intent of which an operator had everything dropped."""
 ALTERED = "journal_altered"
 """The code of a small table of the journal that is not as it was left; it is the subject."""
+TOLD_TO = "told_to"
+"""The detail of `switched_off`: the newest entry of the journal that the audit log must tell when
+it is taken up again."""
 AUDIT = "audit"
 """The subject of `switched_off` when it is the audit log."""
 
@@ -85,6 +88,15 @@ KINDS: dict[str, tuple[Severity, str]] = {
     ALTERED: (
         Severity.CRITICAL,
         "rows of the journal beside its intents were changed, removed or put in",
+    ),
+    "audit_missing": (
+        Severity.CRITICAL,
+        "the audit log does not tell what it told before, and nothing says why: it was removed, or"
+        " its end was cut",
+    ),
+    "audit_altered": (
+        Severity.CRITICAL,
+        "a finished file of the audit log is not what was signed",
     ),
     "hardening_lost": (Severity.HIGH, "porch ran unconfined, and had run confined before"),
     "clock_stepped": (Severity.MEDIUM, "the clock stepped, or the machine was asleep"),

@@ -22,6 +22,7 @@ from conductor_loop.wiring.ground import Ground
 
 if TYPE_CHECKING:
     from conductor_loop.adapters.signed_things import SignedThings
+    from conductor_loop.projections.audit.finished import FinishedFiles
 
 _log = logging.getLogger("conductor_loop.guarding")
 
@@ -54,7 +55,10 @@ async def guarding(
     ]
     if settings.integrity_interval:
         examiner = _examiner(settings, layout, ground.keys)
-        tasks.append(asyncio.create_task(vigil.examine(examiner, settings.integrity_interval)))
+        tasks += [
+            asyncio.create_task(vigil.examine(each, settings.integrity_interval))
+            for each in (examiner, _finished_files(layout, ground.keys))
+        ]
     if settings.compliance_interval:
         tasks.append(asyncio.create_task(_report(settings, clock)))
     try:
@@ -84,6 +88,12 @@ def _examiner(settings: Settings, layout: Layout, keys: Verifier) -> SignedThing
     out = settings.out if settings.is_builtin else None
     places = Places(Path(layout.path), Path(layout.state_path), settings.kek_file, out)
     return SignedThings(places, keys)
+
+
+def _finished_files(layout: Layout, keys: Verifier) -> FinishedFiles:
+    from conductor_loop.projections.audit.finished import FinishedFiles
+
+    return FinishedFiles(layout.state_path, keys)
 
 
 def _levels(conductor: Conductor, folders: Sequence[Path]) -> Iterator[Level]:
