@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,11 +18,12 @@ from conductor_loop.core.audit.completeness import (
     verdict_faults,
 )
 from conductor_loop.core.audit.draft import Draft
-from conductor_loop.core.audit.ledger import Ledger
+from conductor_loop.core.audit.ledger import Gap, Ledger
+from conductor_loop.core.audit.records import AuditRecord, Details, decode_line, encode_line
 from conductor_loop.core.audit.verification import Line, Verified, verify
 from conductor_loop.core.events import Event, Started, Tidied
 from conductor_loop.core.records import Entry
-from tests.audit_log import Stage
+from tests.audit_log import POLICY, Stage
 from tests.fakes import BEGINNING
 from tests.handoff_folder import PUBLISHED, admitted, duplicated, id_of
 from tests.signing import KNOWN, SIGNER, STRANGER
@@ -122,6 +126,65 @@ def test_what_no_signature_covers_is_not_proved(lines: list[bytes]) -> None:
     assert len(verified.notes) == 1
 
 
+# Lines that somebody without the key appended.
+
+
+def _unsigned(
+    lines: list[bytes], action: str, details: Details, journal_seq: int | None = None
+) -> list[bytes]:
+    """The log, and behind it a record that is chained, and signed by nobody."""
+    last = decode_line(lines[-1])
+    record = AuditRecord(
+        action=action, actor="conductor-loop", details=details, event_id="X",
+        journal_seq=journal_seq, outcome="success", prev=hashlib.sha256(lines[-1]).hexdigest(),
+        resource="audit", seq=last.seq + 1, timestamp=last.timestamp,
+    )  # fmt: skip
+    return [*lines, encode_line(record)]
+
+
+def test_row_26_an_unsigned_removal_excuses_no_missing_verdict(lines: list[bytes]) -> None:
+    forged = _unsigned(lines[:-1], "retention.removed", {"intents": [id_of(1)]}, journal_seq=99)
+    verified = _verify(forged)
+    assert verified.removed == set()
+    assert "verdict_missing" in _judged(verified, {}, _IN_LINE)
+
+
+def test_row_26_an_unsigned_pruning_excuses_no_missing_beginning(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, policy=replace(POLICY, file_bytes=4 << 10))
+    stage.work(range(1, 40), batch=5)
+    rest = [line for path in stage.files[2:] for line in path.read_bytes().splitlines()]
+    first = decode_line(rest[0]).seq
+    faults = _verify(_unsigned(rest, "log.pruned", {"last_seq": first - 1})).faults
+    assert [fault.code for fault in faults] == ["unsigned_forged", "beginning_missing"]
+
+
+def test_row_26_an_unsigned_gap_excuses_no_cut_tail(lines: list[bytes]) -> None:
+    gap = Gap(4, (), "restored", 30, lost_to=500)
+    verified = _verify(_unsigned(lines[:9], "log.gap", msgspec.to_builtins(gap)))
+    assert (verified.gaps, verified.lost) == ([], [])
+    assert [f.code for f in verdict_faults(verified, {id_of(9): ("s", 30)})] == ["tail_cut"]
+
+
+def test_row_26_what_is_proved_ends_with_the_newest_signed_record(lines: list[bytes]) -> None:
+    good, forged = _verify(lines[:-1]), _verify(_unsigned(lines[:-1], "intent.started", {}, 99))
+    assert good.ledger is not None
+    assert forged.ledger is not None
+    assert forged.ledger.size == good.ledger.size == forged.signed_seq
+    assert forged.ledger.standing() == good.ledger.standing()
+
+
+@pytest.mark.parametrize(
+    ("kept", "action", "journal_seq"),
+    [(_RECORDS, "intent.started", 99), (_RECORDS - 1, "log.checkpoint", None)],
+    ids=["behind an end in order", "about the log itself"],
+)
+def test_row_26_an_unsigned_record_that_no_crash_leaves_is_forged(
+    lines: list[bytes], kept: int, action: str, journal_seq: int | None
+) -> None:
+    (fault,) = _verify(_unsigned(lines[:kept], action, {}, journal_seq)).faults
+    assert (fault.code, fault.seq) == ("unsigned_forged", kept + 1)
+
+
 # Exactly once.
 
 
@@ -196,3 +259,26 @@ def test_log_and_journal_agree_on_what_is_open() -> None:
     assert _judged(half, {}, JournalFacts(99, open=[id_of(1)])) == []
     assert _judged(half, {}, JournalFacts(99)) == ["open_unknown"]
     assert _judged(half, {}, JournalFacts(99, open=[id_of(1), id_of(2)])) == ["claim_lost"]
+
+
+def test_each_final_of_the_journal_has_a_record_or_a_reason() -> None:
+    verified = _log_of(*_DONE)
+    verdicts: dict[str, tuple[str, int | None]] = {id_of(1): ("s", 4)}
+    assert _judged(verified, verdicts, JournalFacts(99, finals={id_of(1): 3})) == []
+    journal = JournalFacts(99, finals={id_of(1): 3, id_of(2): 7})
+    assert _judged(verified, verdicts, journal) == ["final_untold"]
+    assert _judged(verified, verdicts, replace(journal, position=6)) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "codes"),
+    [("switched_off", []), ("restored", []), ("begun", []), ("unexplained", ["final_untold"])],
+)
+def test_only_a_gap_with_a_reason_excuses_a_final_that_is_not_told(
+    reason: str, codes: list[str]
+) -> None:
+    draft = Draft(Ledger("a test"))
+    draft.note_standing("log.opened", BEGINNING, {})
+    draft.note("log.gap", BEGINNING, msgspec.to_builtins(Gap(0, (), reason, 7)))
+    verified = _verify(draft.finished(SIGNER.kid, SIGNER.sign).splitlines())
+    assert _judged(verified, {}, JournalFacts(7, finals={id_of(1): 7})) == codes

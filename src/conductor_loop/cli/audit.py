@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from conductor_loop.cli.terminal import print_json, print_line, print_table
+from conductor_loop.cli.terminal import print_json, print_line, print_table, print_warning
 from conductor_loop.cli.verify import trusted_keys
 from conductor_loop.core.audit.records import AuditRecord, decode_line, encode_line
 from conductor_loop.core.audit.verification import Finding, Line, Verified
@@ -118,6 +118,11 @@ def _tell(verified: Verified, args: argparse.Namespace) -> None:
         )
     for note in verified.notes:
         print_line(f"note: {note}")
+    print_line(
+        "the log ended in order"
+        if verified.ended_in_order
+        else "the log did not end in order: a daemon is at it, or ended without a word"
+    )
     if verified.faults:
         return
     ledger = verified.ledger
@@ -156,16 +161,26 @@ def _chosen(args: argparse.Namespace, settings: Settings) -> Iterator[AuditRecor
 
 
 def _records(lines: Iterator[Line]) -> Iterator[AuditRecord]:
+    """Records up to the newest that is signed: what is behind it may be anybody's."""
+    unsigned: list[AuditRecord] = []
     for line in lines:
         if not line.is_whole:
             continue  # being written just now
         try:
-            yield decode_line(line.raw)
+            unsigned.append(decode_line(line.raw))
         except ValueError as error:
             raise UsageError(
                 f"{line.file}:{line.number}: {error}",
                 hint="the log is damaged there: conductor-loop audit verify",
             ) from None
+        if unsigned[-1].signature:
+            yield from unsigned
+            unsigned.clear()
+    if unsigned:
+        print_warning(
+            f"left out: {len(unsigned)} records from {unsigned[0].seq} on, which are not signed;"
+            " conductor-loop audit verify tells more"
+        )
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -6,10 +6,11 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
+from conductor_loop.adapters.keys.public import PublicKeys
 from conductor_loop.adapters.verdict_files import named_records
 from conductor_loop.core.audit.completeness import (
     JournalFacts,
@@ -18,11 +19,14 @@ from conductor_loop.core.audit.completeness import (
     verdict_faults,
 )
 from conductor_loop.core.audit.ledger import INNOCENT
-from conductor_loop.core.audit.verification import Finding, Verified, verify
+from conductor_loop.core.audit.note import Checkpoint, proved_checkpoint
+from conductor_loop.core.audit.records import AuditRecord, record_of
+from conductor_loop.core.audit.verification import Finding, Verified, forged_tail, verify
 from conductor_loop.core.faults import CannotStart, UsageError
-from conductor_loop.core.jws import Verifier
 from conductor_loop.projections.audit.gaps import open_after, why_untold
-from conductor_loop.projections.audit.reading import lines_of
+from conductor_loop.projections.audit.reading import lines_of, note_of
+
+_AT_ONCE = 1000
 
 
 def journal_of(state_dir: Path, kek_file: Path | None = None) -> JournalReader | None:
@@ -36,7 +40,7 @@ def journal_of(state_dir: Path, kek_file: Path | None = None) -> JournalReader |
 def prove_log(
     handoff: Path,
     state_dir: Path,
-    keys: Verifier,
+    keys: PublicKeys,
     journal: JournalReader | None,
     *,
     anchors: Mapping[int, str],
@@ -45,7 +49,11 @@ def prove_log(
     """Prove the log, then what stands elsewhere. Raises CannotStart and UsageError."""
     # Read first: what is told later is no fault of the log.
     position = journal.position() if journal else 0
-    verified = verify(lines_of(state_dir), keys, anchors)
+    note = note_of(state_dir)
+    checkpoint = _proved(note, keys) if note is not None else None
+    own = {checkpoint.size: checkpoint.root.hex()} if checkpoint else {}
+    verified = verify(lines_of(state_dir), keys, {**own, **anchors})
+    _judge_checkpoint(verified, note, checkpoint)
     if verified.is_broken_off:
         return verified
     verdicts = named_records(os.fsencode(handoff))
@@ -67,12 +75,18 @@ def prove_log(
 
 
 def _judge_by_journal(verified: Verified, journal: JournalReader, position: int) -> None:
-    """What the journal says is told, must be told."""
-    told = verified.signed_journal_seq
+    """What the journal says is told, must be told; and what is told, it must have."""
+    told, last_seq = verified.signed_journal_seq, journal.last_seq()
+    forged = (each for each in verified.unsigned if not _is_of_journal(each, journal))
+    verified.faults += [forged_tail(each) for each in list(forged)[:1]]
+    if told > last_seq:
+        text = f"the log tells of entry {told}; the journal ends at {last_seq}: it is an old copy"
+        verified.faults.append(Finding("journal_rolled_back", text, verified.signed_seq))
     if told >= position:
         return
     why = why_untold(told, position, journal)
     if why.reason in INNOCENT:
+        verified.untold.append(range(told + 1, position + 1))
         verified.notes.append(f"entries after {told} of the journal are not told: {why.reason}")
         verified.lost.append(range(verified.signed_seq + 1, why.lost_to + 1))
         return
@@ -83,6 +97,44 @@ def _judge_by_journal(verified: Verified, journal: JournalReader, position: int)
             verified.signed_seq + 1,
         )
     )
+
+
+def _is_of_journal(record: AuditRecord, journal: JournalReader) -> bool:
+    """Whether an unsigned record tells an entry of the journal, as a write under way would.
+
+    What is told by now may be gone from the journal: a write that ended meanwhile, and retention.
+    """
+    seq = record.journal_seq or 0
+    entry = next(iter(journal.after(seq - 1, 1)), None)
+    if entry is None or entry.seq != seq:
+        return seq <= journal.position()
+    told = record_of(entry)
+    return (told.event_id, told.action, told.resource) == (
+        record.event_id, record.action, record.resource,
+    )  # fmt: skip
+
+
+def _proved(note: bytes, keys: PublicKeys) -> Checkpoint | None:
+    try:
+        return proved_checkpoint(note, keys.by_kid, keys)
+    except ValueError:
+        return None
+
+
+def _judge_checkpoint(
+    verified: Verified, note: bytes | None, checkpoint: Checkpoint | None
+) -> None:
+    """The signed note beside the log is an anchor; one that nobody signed is somebody's doing."""
+    if note is None:
+        verified.notes.append(
+            "there is no checkpoint beside the log, so its end is not proved by one"
+        )
+    elif checkpoint is None:
+        text = "the checkpoint beside the log is not signed by a key of ours"
+        verified.faults.append(Finding("checkpoint_wrong", text))
+    elif verified.ledger is not None and checkpoint.origin != verified.ledger.origin:
+        text = f"the checkpoint beside the log is of another one, {checkpoint.origin}"
+        verified.faults.append(Finding("checkpoint_wrong", text))
 
 
 def _judge_gaps(verified: Verified) -> None:
@@ -108,8 +160,16 @@ def _incomplete(
         position,
         frozenset(entry.seq for entry, _ in journal.parked()),
         open_after(verified.signed_journal_seq, journal, journal),
+        dict(_finals(journal)),
     )
     return list(completeness_faults(verified, verdicts, facts))
+
+
+def _finals(journal: JournalReader) -> Iterator[tuple[str, int]]:
+    after = 0
+    while found := journal.finals_after(after, _AT_ONCE):
+        yield from ((intent_id, final) for _, intent_id, final in found)
+        after = found[-1][0]
 
 
 def anchors_from(given: Sequence[str]) -> dict[int, str]:

@@ -34,6 +34,9 @@ FROM events e LEFT JOIN intents i ON i.seq = e.intent"""
 # What was set aside is not told to anybody: it cannot be believed.
 _NOT_ASIDE = "coalesce(e.intent, e.seq) NOT IN (SELECT seq FROM damaged)"
 _AFTER = f"{_ENTRY_COLUMNS} WHERE e.seq > ? AND {_NOT_ASIDE} ORDER BY e.seq LIMIT ?"
+_OF_SERVICE = (
+    f"{_ENTRY_COLUMNS} WHERE e.seq > ? AND e.intent IS NULL AND {_NOT_ASIDE} ORDER BY e.seq LIMIT ?"
+)
 _ALL_AFTER = f"{_ENTRY_COLUMNS} WHERE e.seq > ? ORDER BY e.seq LIMIT ?"
 _ASIDE = "SELECT seq FROM damaged"
 _HISTORY = (
@@ -59,6 +62,10 @@ _UNFINISHED = """
 SELECT id, seq, facts, priority, received_at, state, runs, failures, crashes, timeout, not_before
 FROM intents
 WHERE final_at IS NULL AND seq NOT IN (SELECT seq FROM damaged) ORDER BY seq"""
+_FINALS = """
+SELECT i.seq, i.id, max(e.seq) FROM intents i JOIN events e ON e.intent = i.seq
+WHERE i.seq > ? AND i.final_at IS NOT NULL AND i.seq NOT IN (SELECT seq FROM damaged)
+GROUP BY i.seq ORDER BY i.seq LIMIT ?"""
 _KNOWN = "SELECT 1 FROM intents WHERE id = ?"
 _STATE = "SELECT state FROM intents WHERE id = ?"
 _RETRIED = "SELECT 1 FROM intents WHERE retry_of = ?"
@@ -105,6 +112,15 @@ class JournalReader:
     def after(self, seq: int, limit: int) -> Sequence[Entry]:
         """See `ports.Feed`."""
         return [self._opener.entry(row) for row in self._rows(_AFTER, (seq, limit))]
+
+    def of_service(self, seq: int, limit: int) -> Sequence[Entry]:
+        """The next entries that are about no intent, oldest first; the others cost hardly more
+        than their number."""
+        return [self._opener.entry(row) for row in self._rows(_OF_SERVICE, (seq, limit))]
+
+    def finals_after(self, seq: int, limit: int) -> Sequence[tuple[int, str, int]]:
+        """The next final intents whose history is kept: seq, id, and seq of their last entry."""
+        return [(row[0], row[1], row[2]) for row in self._rows(_FINALS, (seq, limit))]
 
     def trusted_after(self, seq: int, limit: int) -> tuple[int, Sequence[Entry], int]:
         """As `after`, for a view that may have gaps: what cannot be trusted is passed over.

@@ -22,6 +22,8 @@ class JournalFacts:
     """Entries whose views could not be written."""
     open: Collection[str] = field(default_factory=tuple)
     """Intents that are open after the newest entry that the log tells."""
+    finals: Mapping[str, int] = field(default_factory=dict)
+    """By intent id, the entry that made it final."""
 
 
 def verdict_faults(verified: Verified, verdicts: VerdictSeqs) -> Iterator[Finding]:
@@ -53,7 +55,8 @@ def verdict_faults(verified: Verified, verdicts: VerdictSeqs) -> Iterator[Findin
 def completeness_faults(
     verified: Verified, verdicts: VerdictSeqs, journal: JournalFacts
 ) -> Iterator[Finding]:
-    """Finals without their verdict, and open intents that log and journal do not agree on."""
+    """Finals without their verdict or their record, and disagreement on which intents are open."""
+    yield from _untold_finals(verified, journal)
     for intent_id, final in verified.finals.items():
         if final.action not in WITHOUT_VERDICT and not _is_excused(
             intent_id, final, verified, journal
@@ -69,6 +72,23 @@ def completeness_faults(
         yield Finding(
             "claim_lost", f"{intent_id} is open in the journal, and no record tells of its claim"
         )
+
+
+def _untold_finals(verified: Verified, journal: JournalFacts) -> Iterator[Finding]:
+    """Finals of the journal that the log should tell, and does not.
+
+    Those from before the oldest record that is kept are told by none; a gap excuses what it says
+    for a reason that is no fault.
+    """
+    for intent_id, seq in journal.finals.items():
+        is_due = verified.first_journal_seq < seq <= journal.position
+        if not is_due or intent_id in verified.finals:
+            continue
+        if not any(seq in untold for untold in verified.untold):
+            yield Finding(
+                "final_untold",
+                f"{intent_id} became final with entry {seq} of the journal, and no record tells it",
+            )
 
 
 def _is_excused(intent_id: str, final: Final, verified: Verified, journal: JournalFacts) -> bool:

@@ -1,4 +1,7 @@
-"""Proving a log: from its oldest kept line to its newest, up to the first that does not hold."""
+"""Proving a log: from its oldest kept line to its newest, up to the first that does not hold.
+
+Nothing that a record tells is believed before a signature covers it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from itertools import pairwise
 
 from conductor_loop.core.audit.ledger import (
     GAP,
+    INNOCENT,
     NO_LINE,
+    TREE,
     Broken,
     Gap,
     Ledger,
@@ -23,6 +28,7 @@ from conductor_loop.core.jws import Verifier
 
 PRUNED = "log.pruned"
 OPENED = "log.opened"
+CLOSED = "log.closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,18 @@ class Final:
     action: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A record that waits for the signature that covers it."""
+
+    record: AuditRecord
+    line: Line
+    journal_seq: int
+    """Up to which entry of the journal the log tells with it."""
+    broken: Broken | None
+    """What it says that cannot be, after the records before it."""
+
+
 @dataclass(slots=True)
 class Verified:
     """What a log proves, and what not. Without faults, nothing in it was changed."""
@@ -66,12 +84,18 @@ class Verified:
     """What is no fault, but not proved either."""
     ledger: Ledger | None = None
     """Where it stands after the newest record that a signature covers."""
+    unsigned: list[AuditRecord] = field(default_factory=list)
+    """The records behind that one; what they tell is in nothing else here."""
     first_seq: int = 0
+    first_journal_seq: int = 0
+    """The newest entry of the journal that was told before the oldest record that is kept."""
     signed_seq: int = 0
     """The newest record that a signature covers."""
     signed_journal_seq: int = 0
     checkpoints: int = 0
     gaps: list[Gap] = field(default_factory=list)
+    untold: list[range] = field(default_factory=list)
+    """Entries of the journal that are not told, for a reason that is no fault."""
     lost: list[range] = field(default_factory=list)
     """Numbers of records that were lost with a state dir, and given out again since."""
     finals: dict[str, Final] = field(default_factory=dict)
@@ -79,6 +103,7 @@ class Verified:
     removed: set[str] = field(default_factory=set)
     """Intents whose verdicts the retention took."""
     ended_in_order: bool = False
+    """Whether the newest signed record is a `log.closed`."""
     is_broken_off: bool = False
     """Whether a record did not hold, so that nothing after it could be proved."""
 
@@ -120,7 +145,7 @@ class _Walk:
         self._ledger: Ledger | None = None
         self._pruned_to = 0
         self._opened = 0
-        self._unsigned: list[AuditRecord] = []
+        self._heard: list[_Heard] = []
 
     def take(self, line: Line, following: Line | None) -> None:
         record = self._record(line, following)
@@ -130,18 +155,17 @@ class _Walk:
             self._ledger = self._beginning(record, line)
         self._require_next(record, line, following)
         self._check_standing(record, line)
-        self._grow(record, line)
         self._check_signature(record, line)
+        self._grow(record, line)
+        if record.signature:
+            self._believe()
         self._check_anchor(line)
 
     def finish(self) -> None:
         """Judge the end: what no signature covers was never durable, or somebody cut the log."""
         verified = self.verified
-        if self._unsigned:
-            verified.notes.append(
-                f"{len(self._unsigned)} records from {self._unsigned[0].seq} on are not signed for:"
-                " a crash's end, or a write under way; the next start cuts them off"
-            )
+        if self._heard:
+            self._judge_unsigned([heard.record for heard in self._heard])
         if verified.first_seq > 1 and self._pruned_to != verified.first_seq - 1:
             verified.faults.append(
                 Finding(
@@ -153,6 +177,25 @@ class _Walk:
             )
         for size in self._anchors:
             self._judge_anchor(size)
+
+    def _judge_unsigned(self, records: list[AuditRecord]) -> None:
+        """A crash leaves the beginning of a write, and the end of each write is signed.
+
+        Records about the log itself are the end of theirs, such is the first record of a log, and
+        after `log.closed` none is written but a `log.opened`: none of these is ever unsigned.
+        """
+        verified = self.verified
+        verified.unsigned = records
+        first = records[0] if verified.ended_in_order or not verified.signed_seq else None
+        forged = first or next((each for each in records if each.journal_seq is None), None)
+        if forged is not None:
+            verified.faults.append(forged_tail(forged))
+            return
+        verified.notes.append(
+            f"{len(records)} records from {records[0].seq} on are not signed for, and nothing that"
+            " they tell is believed: a crash's end, or a write under way; the next start cuts them"
+            " off"
+        )
 
     def _judge_anchor(self, size: int) -> None:
         verified = self.verified
@@ -185,6 +228,7 @@ class _Walk:
             ledger = _ledger_before(record)
         except Broken as broken:
             raise _Stop(self._at(line, record.seq, broken.code, broken.message)) from None
+        self.verified.first_journal_seq = ledger.journal_seq
         self._compare_anchor(ledger, line, record.seq)
         return ledger
 
@@ -229,48 +273,66 @@ class _Walk:
                     "what it says of the records before it (root, counts, open intents) is not so",
                 )
             )
-        self.verified.checkpoints += 1
+
+    def _check_signature(self, record: AuditRecord, line: Line) -> None:
+        fault = record_fault(record, self._keys) if record.signature else None
+        if fault is not None:
+            raise _Stop(self._at(line, record.seq, fault.code, fault.message))
 
     def _grow(self, record: AuditRecord, line: Line) -> None:
         assert self._ledger is not None
-        verified, intent_id = self.verified, record.intent_id
+        # A signed record is believed with its line; what may not be must not grow what is proved.
+        if self._ledger is self.verified.ledger and (not record.signature or record.action == GAP):
+            self._ledger = self._ledger.copy()
         try:
             broken = self._ledger.add(record, line.raw)
-            if record.action == GAP:
-                gap = gap_of(record.details)
-                verified.gaps.append(gap)
-                verified.lost.append(range(self._opened, gap.lost_to + 1))
         except Broken as error:
             raise _Stop(self._at(line, record.seq, error.code, error.message)) from None
-        if broken is not None:
-            before = verified.finals.get(intent_id)
-            twice = f"; it was final with record {before.seq}" if before else ""
-            code = "final_twice" if before else broken.code
-            verified.faults.append(self._at(line, record.seq, code, broken.message + twice))
+        self._heard.append(_Heard(record, line, self._ledger.journal_seq, broken))
+
+    def _believe(self) -> None:
+        """The newest record's signature holds, and by the chain it is one of all before it."""
+        assert self._ledger is not None
+        for heard in self._heard:
+            self._note(heard)
+        verified, newest = self.verified, self._heard[-1].record
+        verified.ledger = self._ledger
+        verified.signed_seq = newest.seq
+        verified.signed_journal_seq = self._ledger.journal_seq
+        verified.ended_in_order = newest.action == CLOSED
+        self._heard.clear()
+
+    def _note(self, heard: _Heard) -> None:
+        record, verified = heard.record, self.verified
+        verified.checkpoints += TREE in record.details
         if record.action == OPENED:
             self._opened = record.seq
-        if record.action in FINALS:
-            final = Final(record.seq, self._ledger.journal_seq, record.action)
-            if broken is None:  # after a gap it may end once more, and its verdict is the newer
-                verified.finals[intent_id] = final
+        if record.action == GAP:
+            self._note_gap(gap_of(record.details))
+        if heard.broken is not None:
+            self._note_broken(heard, heard.broken)
+        elif record.action in FINALS:
+            # After a gap it may end once more, and its verdict is the newer.
+            final = Final(record.seq, heard.journal_seq, record.action)
+            verified.finals[record.intent_id] = final
         if record.action == REMOVED:
             verified.removed.update(_texts(record.details.get("intents")))
         if record.action == PRUNED and isinstance(last := record.details.get("last_seq"), int):
             self._pruned_to = max(self._pruned_to, last)
-        verified.ended_in_order = record.action == "log.closed"
 
-    def _check_signature(self, record: AuditRecord, line: Line) -> None:
-        assert self._ledger is not None
-        if not record.signature:
-            self._unsigned.append(record)
-            return
-        fault = record_fault(record, self._keys)
-        if fault is not None:
-            raise _Stop(self._at(line, record.seq, fault.code, fault.message))
-        self._unsigned.clear()
-        self.verified.ledger = self._ledger
-        self.verified.signed_seq = record.seq
-        self.verified.signed_journal_seq = self._ledger.journal_seq
+    def _note_gap(self, gap: Gap) -> None:
+        self.verified.gaps.append(gap)
+        self.verified.lost.append(range(self._opened, gap.lost_to + 1))
+        if gap.reason in INNOCENT:
+            self.verified.untold.append(range(gap.after + 1, gap.to + 1))
+
+    def _note_broken(self, heard: _Heard, broken: Broken) -> None:
+        record = heard.record
+        before = self.verified.finals.get(record.intent_id)
+        twice = f"; it was final with record {before.seq}" if before else ""
+        code = "final_twice" if before else broken.code
+        finding = self._at(heard.line, record.seq, code, broken.message + twice)
+        self.verified.faults.append(finding)
 
     def _check_anchor(self, line: Line) -> None:
         assert self._ledger is not None
@@ -291,6 +353,16 @@ class _Walk:
     @staticmethod
     def _at(line: Line, seq: int, code: str, message: str) -> Finding:
         return Finding(code, message, seq, line.file, line.number)
+
+
+def forged_tail(record: AuditRecord) -> Finding:
+    """The finding about an unsigned record that no crash and no write under way explains."""
+    return Finding(
+        "unsigned_forged",
+        f"record {record.seq}, {record.action}, is not signed, and neither a crash nor a write"
+        " under way leaves such a one: somebody put it there",
+        record.seq,
+    )
 
 
 def _ledger_before(record: AuditRecord) -> Ledger:

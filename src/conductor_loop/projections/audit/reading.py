@@ -9,7 +9,20 @@ from pathlib import Path
 from conductor_loop import disk
 from conductor_loop.core.audit.verification import Line
 from conductor_loop.core.faults import CannotStart
-from conductor_loop.projections.audit.files import FOLDER, names
+from conductor_loop.projections.audit.files import FOLDER, NOTE, names
+
+_LONGEST_NOTE = 4096
+
+
+def note_of(state_dir: Path) -> bytes | None:
+    """The signed checkpoint beside a log, at most 4 KiB; None where there is none."""
+    path = state_dir / os.fsdecode(FOLDER) / os.fsdecode(NOTE)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # that it is missing, or not to be read, is told by whoever asks
+        return None
+    with open(handle, "rb") as file:
+        return file.read(_LONGEST_NOTE)
 
 
 def lines_of(state_dir: Path) -> Iterator[Line]:
