@@ -41,6 +41,12 @@ class JournalInMemory:
         """See `ports.Feed`."""
         return [entry for entry in self.catalog.entries if entry.seq > seq][:limit]
 
+    def of_service(self, seq: int, limit: int) -> Sequence[Entry]:
+        """See `gaps.Relayed`."""
+        return [
+            entry for entry in self.after(seq, len(self.catalog.entries)) if not entry.intent_id
+        ][:limit]
+
 
 @dataclass(slots=True)
 class Stage:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from conductor_loop.core.audit.note import parse_checkpoint
 from tests.ocsf_schema import faults as ocsf_faults
 from tests.system.daemon import Site, intent, wait_until
+from tests.system.test_noticing import noticed
 
 _NOT_GOOD = 8
 
@@ -111,6 +114,105 @@ def test_a_checkpoint_kept_elsewhere_is_an_anchor(site: Site) -> None:
     assert _faults(site, "--anchor", f"{size}:{bytes(32).hex()}") == ["anchor_wrong"]
     assert _faults(site, "--anchor", f"{size + 1000}:{root.hex()}") == ["tail_cut"]
     assert site.command("audit", "verify", "--anchor", "nonsense").returncode == 2
+
+
+def _append_unsigned(site: Site, **fields: object) -> None:
+    """As somebody without the key would: rightly chained, and signed by nobody."""
+    data = _log(site).read_bytes()
+    line = data.splitlines()[-1]
+    last = json.loads(line)
+    record = {
+        "action": "", "actor": "conductor-loop", "details": {}, "event_id": last["event_id"],
+        "outcome": "success", "prev": hashlib.sha256(line).hexdigest(), "resource": "audit",
+        "seq": last["seq"] + 1, "timestamp": last["timestamp"], **fields,
+    }  # fmt: skip
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    _log(site).write_bytes(data + text.encode() + b"\n")
+
+
+def test_row_26_an_unsigned_line_hides_no_missing_verdict(site: Site) -> None:
+    anchor = _verify(site)[1]["root"]
+    _append_unsigned(
+        site,
+        action="retention.removed",
+        details={"intents": [site.verdict("intent-a.json")["intent_id"]]},
+        journal_seq=99,
+    )
+    site.verdict_path("intent-a.json").unlink()
+    assert {"unsigned_forged", "verdict_missing"} <= set(_faults(site, "--complete"))
+    assert _verify(site)[1]["root"] == anchor
+
+
+def test_row_26_an_unsigned_record_that_tells_other_than_the_journal_is_forged(site: Site) -> None:
+    log = _log(site)
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    (site.state / "audit" / "checkpoint").unlink()
+    _append_unsigned(site, action="control.paused", journal_seq=99)
+    assert _faults(site) == ["unsigned_forged"]
+
+
+def test_what_is_not_signed_is_neither_shown_nor_exported(site: Site) -> None:
+    before = _log(site).read_bytes()
+    _append_unsigned(site, action="control.paused", actor="mallory", journal_seq=99)
+    assert "mallory" not in site.command("audit", "show").stdout
+    done = site.command("audit", "export")
+    assert done.stdout.encode() == before
+    assert "left out: 1 records" in done.stderr
+
+
+def test_row_26_a_last_record_that_was_cut_shows_against_the_checkpoint(site: Site) -> None:
+    assert "the log ended in order" in site.command("audit", "verify").stdout
+    log = _log(site)
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    assert _faults(site) == ["tail_cut"]
+    assert "did not end in order" in site.command("audit", "verify").stdout
+
+
+def test_row_26_a_checkpoint_that_nobody_signed_is_a_fault(site: Site) -> None:
+    note = site.state / "audit" / "checkpoint"
+    lines = note.read_bytes().split(b"\n")
+    note.write_bytes(b"\n".join([lines[0], b"3", *lines[2:]]))
+    assert _faults(site) == ["checkpoint_wrong"]
+
+
+def test_row_26_a_log_that_is_gone_is_an_alert_and_nothing_excuses_what_it_told(
+    site: Site,
+) -> None:
+    shutil.rmtree(site.state / "audit")
+    for name in ("intent-a.json", "intent-b.json", "intent-bad.json"):
+        site.verdict_path(name).unlink()
+    site.once(*site.flags)
+    faults = _faults(site, "--complete")
+    assert faults == ["gap_unexplained", *["final_untold"] * 3]
+    (alert,) = [notice for notice in noticed(site) if notice.code == "audit_missing"]
+    assert (alert.severity, alert.subject) == ("critical", "audit")
+
+
+def test_row_26_a_log_that_is_gone_is_an_alert_also_when_it_is_switched_off(site: Site) -> None:
+    shutil.rmtree(site.state / "audit")
+    site.environment["CONDUCTOR_AUDIT_ENABLED"] = "false"
+    site.once(*site.flags)
+    assert "audit_missing" in [notice.code for notice in noticed(site)]
+    del site.environment["CONDUCTOR_AUDIT_ENABLED"]
+    site.once(*site.flags)
+    assert "gap_unexplained" in _faults(site)
+
+
+def test_row_25_an_old_journal_runs_nothing_again_with_the_log_switched_off(site: Site) -> None:
+    kept = site.top / "kept"
+    shutil.copytree(site.state, kept)
+    site.hand_over("intent-c.json", intent("upf", 3))
+    site.once(*site.flags)
+    for path in site.state.glob("journal.db*"):
+        path.unlink()
+    for path in kept.glob("journal.db*"):
+        shutil.copy(path, site.state)
+    assert "journal_rolled_back" in _faults(site)
+
+    site.environment["CONDUCTOR_AUDIT_ENABLED"] = "false"
+    refused = site.command(*site.flags, "-once")
+    assert refused.returncode == 1
+    assert "the journal is an old copy" in refused.stderr
 
 
 def test_a_verdict_that_somebody_took_away_is_missed(site: Site) -> None:

@@ -23,9 +23,11 @@ from conductor_loop.core.audit.records import AuditRecord, decode_line
 from conductor_loop.core.events import Noticed, Paused, Started
 from conductor_loop.core.faults import CannotStart, DurabilityLost
 from conductor_loop.core.records import Entry, Record
-from conductor_loop.core.security_events import AUDIT, Severity
+from conductor_loop.core.security_events import AUDIT, LOST_TO, RESTORED, TOLD_TO, Severity
 from conductor_loop.ports import Projection, Steps
+from conductor_loop.projections.audit.finished import FinishedFiles
 from conductor_loop.projections.audit.log import AuditLog
+from conductor_loop.projections.audit.start import Unkept, look_at_unkept
 from conductor_loop.projections.verdicts import Verdicts
 from tests.audit_log import POLICY, Stage
 from tests.fake_journal import FakeJournal, Memory
@@ -382,6 +384,163 @@ def test_row_25_an_older_journal_than_the_log_tells_of_stops_the_start(stage: St
     assert "state rebuild" in raised.value.hint
 
 
+def _start(stage: Stage, *, is_kept: bool = True, told_to: int = 0) -> None:
+    """Journal what a daemon says of itself at its start."""
+    stage.journal.catalog.record(None, Noticed("daemon_started", Severity.INFO))
+    if not is_kept:
+        details = {TOLD_TO: str(told_to)}
+        off = Noticed("switched_off", Severity.MEDIUM, AUDIT, details)
+        stage.journal.catalog.record(None, off)
+
+
+def _reason(stage: Stage) -> str:
+    """Why the log that is taken up now does not tell everything; then it does."""
+    stage.journal.relayed = stage.journal.catalog.last_seq()
+    with stage.opened() as log:
+        assert log.gap is not None
+        return log.gap.reason
+
+
+def test_row_26_a_log_that_is_gone_although_a_daemon_kept_one_is_unexplained(
+    stage: Stage,
+) -> None:
+    _start(stage)
+    stage.run(1)
+    assert _reason(stage) == "unexplained"
+    (told,) = [record for record in stage.records() if record.action == "log.gap"]
+    assert told.severity == Severity.CRITICAL
+
+
+def test_a_log_that_was_never_kept_begins_with_a_reason(stage: Stage) -> None:
+    _start(stage, is_kept=False)
+    stage.run(1)
+    assert _reason(stage) == "switched_off"
+
+
+def test_row_26_having_been_switched_off_once_explains_nothing_later(stage: Stage) -> None:
+    _start(stage, is_kept=False)
+    stage.run(1)
+    _start(stage)
+    stage.run(2)
+    assert _reason(stage) == "unexplained"
+
+
+def test_row_26_what_the_log_told_when_it_was_switched_off_must_still_be_there(
+    stage: Stage,
+) -> None:
+    _start(stage)
+    last = stage.run(1)[-1].seq
+    _start(stage, is_kept=False, told_to=last)
+    stage.run(2)
+    assert _reason(stage) == "unexplained"
+
+
+def test_a_journal_put_back_explains_what_came_before_it(stage: Stage) -> None:
+    _start(stage)
+    stage.run(1)
+    restored = Noticed(RESTORED, Severity.HIGH, "journal", {LOST_TO: "5"})
+    stage.journal.catalog.record(None, restored)
+    assert _reason(stage) == "restored"
+
+
+def _looked_at(stage: Stage) -> Unkept:
+    state = disk.open_folder(os.fspath(stage.state))
+    try:
+        return look_at_unkept(state, stage.journal, stage.journal.catalog)
+    finally:
+        os.close(state)
+
+
+def test_row_25_an_older_journal_stops_the_start_also_with_the_log_switched_off(
+    stage: Stage,
+) -> None:
+    stage.work([1, 2])
+    before = stage.files[0].read_bytes()
+    stage.journal = Stage(stage.state).journal
+
+    with pytest.raises(CannotStart, match="tells of entry 6") as raised:
+        _looked_at(stage)
+
+    assert raised.value.code == "journal_rolled_back"
+    assert stage.files[0].read_bytes() == before
+
+
+def test_a_log_that_is_whole_when_it_is_switched_off_is_no_cause_for_alarm(stage: Stage) -> None:
+    _start(stage)
+    stage.work([1])
+    assert _looked_at(stage) == Unkept(told_to=4, is_cut=False)
+    _start(stage, is_kept=False, told_to=4)
+    stage.run(2)
+    stage.journal.relayed = stage.journal.catalog.last_seq()
+    assert _looked_at(stage) == Unkept(told_to=4, is_cut=False)
+
+
+def test_row_26_a_log_that_is_gone_when_it_is_switched_off_stays_missed(stage: Stage) -> None:
+    _start(stage)
+    stage.work([1])
+    stage.journal.relayed = 4
+    stage.files[0].unlink()
+    found = _looked_at(stage)
+    assert found == Unkept(told_to=4, is_cut=True)
+    _start(stage, is_kept=False, told_to=found.told_to)
+    assert _reason(stage) == "unexplained"
+
+
+# Finished files.
+
+
+def _finished(stage: Stage) -> list[str]:
+    """A whole round; which files are not as they were signed."""
+    files = FinishedFiles(os.fspath(stage.state), KNOWN)
+    step, found = files.examine(0)
+    suspects = [*found]
+    while step:
+        step, found = files.examine(step)
+        suspects += found
+    assert all(files.still(suspect) for suspect in suspects)
+    return [suspect.subject for suspect in suspects]
+
+
+@pytest.fixture
+def rotated(stage: Stage) -> Stage:
+    """A log of several files."""
+    stage.policy = SMALL
+    stage.work(range(1, 40), batch=5)
+    assert len(stage.files) > 3
+    return stage
+
+
+def test_a_log_of_several_files_is_found_as_it_was_signed(rotated: Stage) -> None:
+    assert _finished(rotated) == []
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_row_26_one_bit_of_a_finished_file_is_missed(rotated: Stage, number: int) -> None:
+    path = rotated.files[number]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert _finished(rotated) == [path.name]
+
+
+def test_row_26_a_finished_file_that_is_gone_is_missed(rotated: Stage) -> None:
+    before = rotated.files[0].name
+    rotated.files[1].unlink()
+    assert _finished(rotated) == [before]
+
+
+def test_a_large_file_is_looked_at_in_steps(
+    rotated: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conductor_loop.projections.audit.finished._STEP_BYTES", 1 << 10)
+    files = FinishedFiles(os.fspath(rotated.state), KNOWN)
+    steps = 0
+    while files.examine(steps)[0]:
+        steps += 1
+    assert steps > len(rotated.files)
+    assert _finished(rotated) == []
+
+
 # Checkpoints and files.
 
 
@@ -447,9 +606,9 @@ def test_row_40_what_is_pruned_is_told_by_a_record_and_the_rest_still_proves_its
     stage.work(range(1, 40), batch=5)
     with stage.opened() as log:
         stage.relay(log, stage.record(40, admitted()))
+        stage.clock.advance(401 * 86_400)
     anchor = stage.verified().ledger
     assert anchor is not None
-    stage.clock.advance(401 * 86_400)
     stage.policy = replace(SMALL, retention=timedelta(days=400))
     files = stage.files
     stage.work(range(41, 60), batch=5)
@@ -462,6 +621,29 @@ def test_row_40_what_is_pruned_is_told_by_a_record_and_the_rest_still_proves_its
     verified = stage.verified(**{f"at_{anchor.size}": anchor.tree.root().hex()})
     assert verified.faults == []
     assert verified.first_seq > 1
+
+
+def test_row_24_a_clock_years_ahead_removes_no_young_file_of_the_log(stage: Stage) -> None:
+    stage.policy = replace(SMALL, retention=timedelta(days=400))
+    with stage.opened() as log:
+        stage.relay(log, [entry for number in range(1, 20) for entry in stage.run(number)])
+        stage.clock.wall_ahead = timedelta(days=3650)
+        for number in range(20, 40):
+            stage.relay(log, stage.run(number))
+    assert len(stage.files) > 3
+    assert stage.files[0].name == "audit-000000000001.jsonl"
+    _assert_good(stage)
+
+
+def test_row_24_a_clock_years_ahead_at_a_start_removes_no_young_file_of_the_log(
+    stage: Stage,
+) -> None:
+    stage.policy = SMALL
+    stage.work(range(1, 40), batch=5)
+    stage.policy = replace(SMALL, retention=timedelta(days=400))
+    stage.clock.wall_ahead = timedelta(days=3650)
+    stage.work([40])
+    assert stage.files[0].name == "audit-000000000001.jsonl"
 
 
 def test_a_beginning_that_nobody_pruned_is_missing(stage: Stage) -> None:

@@ -26,13 +26,14 @@ from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import Keys, open_keys
 from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.notices import NoticeBoard
+from conductor_loop.core.audit.ledger import INNOCENT
 from conductor_loop.core.original_state import FILE_NAME as ORIGINAL_STATE
 from conductor_loop.core.sandbox import SandboxChoice
-from conductor_loop.core.security_events import AUDIT
+from conductor_loop.core.security_events import AUDIT, TOLD_TO
 from conductor_loop.operations.vitals import Observer
 from conductor_loop.ports import Publisher
 from conductor_loop.projections.audit.log import AuditLog, AuditPolicy
-from conductor_loop.projections.audit.start import open_audit
+from conductor_loop.projections.audit.start import Unkept, look_at_unkept, open_audit
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import confine_daemon
 from conductor_loop.settings.sections import folder_settings, layout_of, sealing
@@ -82,34 +83,52 @@ async def open_ground(
         journal = open_journal(Path(layout.state_path), clock, sealing(settings))
         opened.push_async_callback(journal.close)
         notices = observer.notices = NoticeBoard(journal)
-        _report_start(notices, settings)
+        _report_start(notices, settings, _unkept(settings, layout, journal))
         await _report_porch(notices, journal, publishing.program_sha256)
         await import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(settings, layout, clock, notices)
         audit = opened.enter_context(_audit(settings, layout, journal, keys, clock))
+        if audit is not None and audit.gap is not None and audit.gap.reason not in INNOCENT:
+            _report_cut(notices, audit.gap.after, audit.gap.to)
         hints = opened.enter_context(closing(open_hints()))
         source = FolderSource(layout, lock, hints, clock, folder_settings(settings))
         yield Ground(layout, source, publishing, journal, notices, keys, audit)
 
 
-def _report_start(notices: NoticeBoard, settings: Settings) -> None:
+def _unkept(settings: Settings, layout: Layout, journal: SqliteJournal) -> Unkept | None:
+    """The audit log as it lies there, when it is switched off; None when it is kept."""
+    if settings.audit_enabled:
+        return None
+    return look_at_unkept(layout.state, journal.reader, journal.reader)
+
+
+def _report_cut(notices: NoticeBoard, told: int, to: int) -> None:
+    notices.report("audit_missing", AUDIT, told=str(told), to=str(to))
+
+
+def _report_start(notices: NoticeBoard, settings: Settings, unkept: Unkept | None) -> None:
+    by = user_name(os.geteuid())
     notices.report(
         "daemon_started",
-        by=user_name(os.geteuid()),
+        by=by,
         version=__version__,
         config_sha256=settings.digest(),
         pid=str(os.getpid()),
         uid=str(os.geteuid()),
     )
+    if unkept is not None:
+        # Right after the start that it is about: what the log does not tell is judged by that.
+        notices.report("switched_off", AUDIT, by=by, **{TOLD_TO: str(unkept.told_to)})
+        if unkept.is_cut:
+            notices.report("audit_missing", AUDIT, to=str(unkept.told_to))
     switches = {
-        AUDIT: settings.audit_enabled,
         "encryption": settings.encryption_enabled,
         "security": settings.security_enabled,
         "sandbox": settings.sandbox_choice() is not SandboxChoice.NONE,
     }
     for name, is_on in switches.items():
         if not is_on:
-            notices.report("switched_off", name, by=user_name(os.geteuid()))
+            notices.report("switched_off", name, by=by)
 
 
 async def _report_porch(notices: NoticeBoard, journal: SqliteJournal, program: str) -> None:
@@ -140,4 +159,4 @@ def _audit(
     policy = AuditPolicy(
         settings.audit_file_size, settings.audit_file_age, settings.audit_retention
     )
-    return open_audit(layout.state, journal, journal.reader, keys, clock, policy)
+    return open_audit(layout.state, journal.reader, journal.reader, keys, clock, policy)

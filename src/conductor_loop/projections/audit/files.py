@@ -50,6 +50,8 @@ class LogFile:
     end: int
     since: datetime
     """When its first record was written."""
+    newest: datetime
+    """When the newest record was written that it had when it was opened."""
 
     def append(self, data: bytes) -> None:
         """Write, not yet durable. Raises OSError, with the file as it was, for what may pass.
@@ -97,7 +99,7 @@ def make_file(folder: int, first_seq: int, now: datetime) -> LogFile:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     handle = os.open(name, flags, _MODE, dir_fd=folder)
     os.fchmod(handle, _MODE)  # whatever the umask is
-    return LogFile(name, handle, 0, now)
+    return LogFile(name, handle, 0, now, now)
 
 
 def open_file(folder: int, name: bytes) -> int:

@@ -21,6 +21,7 @@ from conductor_loop.core.audit.note import signed_checkpoint
 from conductor_loop.core.audit.records import Details
 from conductor_loop.core.records import Entry
 from conductor_loop.core.security_events import Severity
+from conductor_loop.core.sure_time import SureTime
 from conductor_loop.ports import Clock, Signer, Steps
 from conductor_loop.projections.audit.files import (
     NOTE,
@@ -59,9 +60,13 @@ class AuditLog:
         self._ledger = ledger
         self._signer = signer
         self._clock = clock
+        # No steady clock vouches for the time since the last daemon: its newest record does.
+        self._time = SureTime(min(clock.now(), file.newest), clock.steady())
         self._policy = policy
         self._seqs: dict[int, int] = {}
         self._checkpointed = ledger.size
+        self.gap: Gap | None = None
+        """What this log does not tell, as it was found when it was taken up."""
 
     def apply(self, entries: Sequence[Entry]) -> Steps:
         """See `ports.Projection`. Entries that the log tells already change nothing."""
@@ -113,6 +118,7 @@ class AuditLog:
 
     def skip(self, gap: Gap) -> None:
         """Say which entries this log does not tell, durably."""
+        self.gap = gap
         is_innocent = gap.reason in INNOCENT
         severity = Severity.MEDIUM if is_innocent else Severity.CRITICAL
         self.note(GAP, msgspec.to_builtins(gap), severity)
@@ -152,7 +158,8 @@ class AuditLog:
 
     def _past_retention(self) -> tuple[list[bytes], bytes]:
         """The files whose newest record is too old, and the oldest of the others."""
-        limit = self._clock.now() - self._policy.retention
+        now = self._time.at(self._clock.now(), self._clock.steady())
+        limit = now - self._policy.retention
         files = names(self._folder)
         for index, name in enumerate(files[1:]):
             head = first_record(self._folder, name)

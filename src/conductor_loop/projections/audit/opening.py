@@ -57,7 +57,7 @@ class _Walk:
     """From a record that tells where the log stood, as far as signatures reach."""
 
     ledger: Ledger
-    last_action: str
+    newest: AuditRecord
     seqs: dict[int, int]
     length: int
     """Bytes up to the end of the newest signed record."""
@@ -76,11 +76,28 @@ def _resume_file(folder: int, name: bytes, journal_position: int) -> Resumed | N
         if rest:
             os.ftruncate(handle, end)
             disk.sync(handle)
-        file = LogFile(name, handle, end, _since(folder, name))
+        written = datetime.fromisoformat(walk.newest.timestamp)
+        file = LogFile(name, handle, end, _since(folder, name), written)
     except BaseException:
         os.close(handle)
         raise
-    return Resumed(file, walk.ledger, walk.last_action, walk.seqs, len(rest))
+    return Resumed(file, walk.ledger, walk.newest.action, walk.seqs, len(rest))
+
+
+def told_by(folder: int) -> int:
+    """Up to which entry of the journal a log tells; 0 when there is none. Changes nothing.
+
+    Raises CannotStart when records that were there are not any more, and OSError.
+    """
+    for name in reversed(names(folder)):
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+        try:
+            found = _last_standing(handle, name)
+        finally:
+            os.close(handle)
+        if found is not None:
+            return found[0].ledger.journal_seq
+    return 0
 
 
 def _last_standing(handle: int, name: bytes) -> tuple[_Walk, int, bytes] | None:
@@ -125,7 +142,7 @@ def _walk(tail: bytes) -> _Walk | None:
     except Broken:
         return None
     length = sum(len(line) + 1 for _, line in records[:signed])
-    return _Walk(ledger, records[signed - 1][0].action, seqs, length)
+    return _Walk(ledger, records[signed - 1][0], seqs, length)
 
 
 def _records(tail: bytes) -> Sequence[tuple[AuditRecord, bytes]]:
@@ -149,7 +166,8 @@ def _damaged(name: bytes, after: int) -> CannotStart:
     return CannotStart(
         f"the audit log {os.fsdecode(name)} is damaged after record {after}",
         hint="conductor-loop audit verify tells where; keep the folder as evidence, move it away, "
-        "and start again: a new log begins and says what it does not tell",
+        "and start again: a new log begins, and says by a gap what it does "
+        "not tell, which verify counts as a fault",
         code="audit_damaged",
     )
 

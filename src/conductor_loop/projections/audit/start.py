@@ -6,15 +6,17 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from conductor_loop.core.audit.ledger import Gap, Ledger
+from conductor_loop import disk
+from conductor_loop.core.audit.ledger import INNOCENT, Gap, Ledger
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.identity import ulid
 from conductor_loop.ports import Clock, Signer
-from conductor_loop.projections.audit.files import make_file, open_folder
-from conductor_loop.projections.audit.gaps import Open, Relayed, Untold, open_after, why_untold
+from conductor_loop.projections.audit.files import FOLDER, make_file, open_folder
+from conductor_loop.projections.audit.gaps import Open, Relayed, open_after, why_untold
 from conductor_loop.projections.audit.log import AuditLog, AuditPolicy
-from conductor_loop.projections.audit.opening import resume
+from conductor_loop.projections.audit.opening import resume, told_by
 
 _OTHERS = 0o077
 
@@ -39,6 +41,41 @@ def open_audit(
             log.abandon()
             raise
         log.close()
+    finally:
+        os.close(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A log that is switched off, as a start finds it."""
+
+    told_to: int
+    """The newest entry of the journal that it must tell when it is taken up again."""
+    is_cut: bool
+    """Whether it tells less than it did, and nothing says why."""
+
+
+def look_at_unkept(state: int, feed: Relayed, catalog: Open) -> Unkept:
+    """Hold the journal against a log that is switched off; reads only. Raises CannotStart."""
+    try:
+        told = _told_on_disk(state)
+    except OSError as error:
+        raise _unusable(error) from error
+    _require_newer(catalog, told)
+    position = feed.position()
+    is_cut = told < position and (
+        why_untold(told, position, feed, is_new=not told).reason not in INNOCENT
+    )
+    return Unkept(position if is_cut else told, is_cut)
+
+
+def _told_on_disk(state: int) -> int:
+    try:
+        folder = disk.open_folder(FOLDER, inside=state)
+    except FileNotFoundError:
+        return 0
+    try:
+        return told_by(folder)
     finally:
         os.close(folder)
 
@@ -78,9 +115,11 @@ def _taken_up(
         log.open_with({"after": "nothing", "cut_bytes": 0})
         _tell_gap(log, 0, feed, catalog, is_new=True)
         return log
-    if resumed.ledger.journal_seq > catalog.last_seq():
+    try:
+        _require_newer(catalog, resumed.ledger.journal_seq)
+    except CannotStart:
         resumed.file.close()
-        raise _older_journal(catalog.last_seq(), resumed.ledger.journal_seq)
+        raise
     log = AuditLog(folder, resumed.file, resumed.ledger, signer, clock, policy)
     log.remember(resumed.seqs)
     log.open_with({"after": resumed.last_action, "cut_bytes": resumed.cut})
@@ -89,9 +128,12 @@ def _taken_up(
     return log
 
 
-def _older_journal(last_seq: int, told: int) -> CannotStart:
-    """Only what is committed is told, so it was later once: it would run intents again."""
-    return CannotStart(
+def _require_newer(catalog: Open, told: int) -> None:
+    """Only what is committed is told: an older journal would run intents again."""
+    last_seq = catalog.last_seq()
+    if told <= last_seq:
+        return
+    raise CannotStart(
         f"the journal is an old copy, or a new one: it ends at entry {last_seq}, "
         f"and the audit log tells of entry {told}",
         hint="put the newest one back; or restore a backup; or conductor-loop state rebuild, "
@@ -109,6 +151,6 @@ def _tell_gap(log: AuditLog, told: int, feed: Relayed, catalog: Open, *, is_new:
     position = feed.position()
     if told >= position:
         return
-    why = Untold("begun") if is_new else why_untold(told, position, feed)
+    why = why_untold(told, position, feed, is_new=is_new)
     now_open = tuple(open_after(position, feed, catalog))
     log.skip(Gap(told, now_open, why.reason, position, why.lost_to))
