@@ -21,7 +21,13 @@ from conductor_loop.core.audit.completeness import (
 from conductor_loop.core.audit.ledger import INNOCENT
 from conductor_loop.core.audit.note import Checkpoint, proved_checkpoint
 from conductor_loop.core.audit.records import AuditRecord, record_of
-from conductor_loop.core.audit.verification import Finding, Verified, forged_tail, verify
+from conductor_loop.core.audit.verification import (
+    FORGED,
+    Finding,
+    Verified,
+    forged_tail,
+    verify,
+)
 from conductor_loop.core.faults import CannotStart, UsageError
 from conductor_loop.projections.audit.gaps import open_after, why_untold
 from conductor_loop.projections.audit.reading import lines_of, note_of
@@ -77,8 +83,9 @@ def prove_log(
 def _judge_by_journal(verified: Verified, journal: JournalReader, position: int) -> None:
     """What the journal says is told, must be told; and what is told, it must have."""
     told, last_seq = verified.signed_journal_seq, journal.last_seq()
-    forged = (each for each in verified.unsigned if not _is_of_journal(each, journal))
-    verified.faults += [forged_tail(each) for each in list(forged)[:1]]
+    if not any(fault.code == FORGED for fault in verified.faults):
+        forged = (each for each in verified.unsigned if not _is_of_journal(each, journal))
+        verified.faults += [forged_tail(each) for each in list(forged)[:1]]
     if told > last_seq:
         text = f"the log tells of entry {told}; the journal ends at {last_seq}: it is an old copy"
         verified.faults.append(Finding("journal_rolled_back", text, verified.signed_seq))

@@ -29,6 +29,8 @@ from conductor_loop.core.jws import Verifier
 PRUNED = "log.pruned"
 OPENED = "log.opened"
 CLOSED = "log.closed"
+FORGED = "unsigned_forged"
+"""The code of an unsigned record that no crash explains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Verified:
     removed: set[str] = field(default_factory=set)
     """Intents whose verdicts the retention took."""
     ended_in_order: bool = False
-    """Whether the newest signed record is a `log.closed`."""
+    """Whether the log ends with a signed `log.closed`, and nothing behind it."""
     is_broken_off: bool = False
     """Whether a record did not hold, so that nothing after it could be proved."""
 
@@ -126,6 +128,7 @@ def verify(lines: Iterable[Line], keys: Verifier, anchors: Mapping[int, str]) ->
     except _Stop as stop:
         walk.verified.faults.append(stop.finding)
         walk.verified.is_broken_off = True
+        walk.verified.ended_in_order = False
         walk.verified.notes.append("nothing after that record is proved")
     else:
         walk.finish()
@@ -187,6 +190,7 @@ class _Walk:
         verified = self.verified
         verified.unsigned = records
         first = records[0] if verified.ended_in_order or not verified.signed_seq else None
+        verified.ended_in_order = False
         forged = first or next((each for each in records if each.journal_seq is None), None)
         if forged is not None:
             verified.faults.append(forged_tail(forged))
@@ -358,7 +362,7 @@ class _Walk:
 def forged_tail(record: AuditRecord) -> Finding:
     """The finding about an unsigned record that no crash and no write under way explains."""
     return Finding(
-        "unsigned_forged",
+        FORGED,
         f"record {record.seq}, {record.action}, is not signed, and neither a crash nor a write"
         " under way leaves such a one: somebody put it there",
         record.seq,
