@@ -10,9 +10,34 @@ from pathlib import Path
 import pytest
 
 from conductor_loop.adapters.sandbox import landlock
+from conductor_loop.core.control import (
+    Cancel,
+    Health,
+    Look,
+    Pause,
+    Reload,
+    Resume,
+    Retry,
+    RotateKey,
+    encode,
+)
+from conductor_loop.core.events import Event, Noticed, Paused, Resumed, Skipped
 from tests.system.daemon import Site, Verdict, intent
 
 pytestmark = pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock")
+EACH_REQUEST = [
+    encode(request).decode().strip()
+    for request in (
+        Pause(),
+        Resume(),
+        Cancel(),
+        Retry(("01ARZ3NDEKTSV4RRFFQ69G5FAV",)),
+        Health(),
+        Look(),
+        RotateKey(),
+        Reload(),
+    )
+]
 PORCHES = Path(__file__).parent / "porches"
 SCOPED = pytest.mark.skipif(landlock.abi() < 6, reason="Landlock 6 brought scopes")
 TCP = pytest.mark.skipif(landlock.abi() < 4, reason="Landlock 4 brought TCP")
@@ -127,6 +152,48 @@ def test_row_34_a_child_cannot_reach_abstract_sockets_of_others(site: Site) -> N
         listener.bind(f"\0conductor-test-{os.getpid()}")
         listener.listen()
         results = tried(site, ("abstract", f"conductor-test-{os.getpid()}"))
+
+    assert set(results.values()) == {"PermissionError"}
+
+
+@pytest.mark.parametrize("first", ["", "0" * 64], ids=["no token", "a guessed one"])
+def test_row_34_a_child_cannot_steer_the_daemon_by_its_socket(site: Site, first: str) -> None:
+    socket = site.state / "control.sock"
+    attempts = [("ask", f"{socket}|{first}|{request}") for request in EACH_REQUEST]
+    attempts += [("ask", f"{socket}|{request}|") for request in EACH_REQUEST]
+    site.once()
+    key = (site.state / "keys" / "signing.pem").read_bytes()
+
+    results = tried(site, *attempts)
+
+    assert set(results.values()) == {"done"}  # each got an answer
+    answers = [json.loads(line) for line in (site.out / "answers").read_text().splitlines()]
+    assert len(answers) == 2 * len(EACH_REQUEST)
+    assert {fault["code"] for answer in answers for fault in answer["refusals"]} == {"not_allowed"}
+    assert (site.state / "keys" / "signing.pem").read_bytes() == key
+    assert not {type(event) for event in events(site)} & {Paused, Resumed, Skipped}
+
+
+def events(site: Site) -> list[Event]:
+    """Everything in the journal, oldest first."""
+    with site.journal() as reader:
+        return [entry.event for entry in reader.after(0, 1_000)]
+
+
+def test_row_34_a_child_that_tries_to_steer_the_daemon_is_told_of_within_bounds(site: Site) -> None:
+    request = f"{site.state}/control.sock||{EACH_REQUEST[0]}"
+    tried(site, *(("ask", request + " " * times) for times in range(50)))
+
+    noticed = [event for event in events(site) if isinstance(event, Noticed)]
+    refusals = [event for event in noticed if event.code == "control_refused"]
+    shown = site.asked("audit", "show", "--action", "security.control_refused")
+    assert len(shown) == len(refusals) == 20
+    assert {event.severity for event in refusals} == {"high"}
+    assert {record["details"]["why"] for record in shown} == {"without the token"}
+
+
+def test_row_34_a_child_cannot_read_the_token_that_commands_show(site: Site) -> None:
+    results = tried(site, ("read", str(site.state / "control.token")))
 
     assert set(results.values()) == {"PermissionError"}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import apsw
 
-from conductor_loop.adapters.control_socket import DaemonSilent, ask
+from conductor_loop.adapters.control_socket import ControlRefused, DaemonSilent, ask
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.core.admission import IMPORTED
 from conductor_loop.core.control import Health
@@ -71,7 +71,7 @@ class Follower:
         """Tell whether a daemon runs; where this user may not know, one is assumed."""
         try:
             return ask(self._state_dir, Health()) is not None
-        except (DaemonSilent, PermissionError):
+        except (DaemonSilent, ControlRefused, PermissionError):
             return True
 
     def expect(self, name: bytes, digest: str) -> Submission:

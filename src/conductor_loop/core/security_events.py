@@ -51,7 +51,10 @@ KINDS: dict[str, tuple[Severity, str]] = {
         Severity.HIGH,
         "the signing key was missing; a new one was made, for which no earlier one vouches",
     ),
-    "control_refused": (Severity.HIGH, "a user who may not steer the daemon tried to"),
+    "control_refused": (
+        Severity.HIGH,
+        "a process that may not steer the daemon tried to, as porch does not know its token",
+    ),
     RESTORED: (Severity.HIGH, "an operator put the journal back, or had it made anew"),
     "key_rotated": (Severity.MEDIUM, "an operator had the daemon sign with a new key"),
     "http_ended": (Severity.MEDIUM, "the process that serves HTTP ended and was started again"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from conductor_loop.adapters.control_socket import DaemonSilent, ask
+from conductor_loop.adapters.control_socket import ControlRefused, DaemonSilent, ask
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.core.control import Check, Look
 from conductor_loop.core.records import Summary
@@ -114,7 +114,7 @@ class Looking:
     def _ask(self) -> tuple[int | None, Vitals | None, bool]:
         try:
             reply = ask(self._state_dir, Look())
-        except DaemonSilent:
+        except (DaemonSilent, ControlRefused):
             return None, None, True
         if reply is None:
             return None, None, False

@@ -45,6 +45,16 @@ def abstract(name: str) -> None:
         link.connect(f"\0{name}")
 
 
+def ask(request: str) -> None:
+    """Ask the daemon for something: PATH|FIRST-LINE|REQUEST, what it answers lies in OUT."""
+    path, first, line = request.split("|")
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(path)
+        link.sendall(f"{first}\n{line}\n".encode())
+        with open(os.path.join(out, "answers"), "ab") as answers:
+            answers.write(link.makefile("rb").readline())
+
+
 def connect(address: str) -> None:
     host, port = address.split(":")
     socket.create_connection((host, int(port)), timeout=5).close()
@@ -68,6 +78,7 @@ VERBS: dict[str, Callable[[str], object]] = {
     "rename": rename,
     "signal": signal,
     "abstract": abstract,
+    "ask": ask,
     "connect": connect,
     "report-folder": report_folder,
     "setuid": setuid,
