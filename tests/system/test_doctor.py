@@ -175,6 +175,29 @@ def test_a_signing_key_that_others_can_read_is_bad(tmp_path: Path) -> None:
     assert (status, grades["signing key"]) == (1, "bad")
 
 
+@pytest.mark.parametrize("name", [".", "journal.db"])
+def test_a_state_that_is_open_to_others_is_a_warning(tmp_path: Path, name: str) -> None:
+    site = Site(tmp_path)
+    site.once("-state-dir", "state")
+    status, grades = doctor(tmp_path, "-porch", "builtin", "-state-dir", "state")
+    assert (status, grades["state modes"]) == (0, "ok")
+
+    (tmp_path / "state" / name).chmod(0o755)
+
+    status, grades = doctor(tmp_path, "-porch", "builtin", "-state-dir", "state")
+    assert (status, grades["state modes"]) == (0, "warning")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of somebody else")
+def test_a_state_of_somebody_else_is_bad(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    os.chown(tmp_path / "state", NOBODY, NOBODY)
+
+    status, grades = doctor(tmp_path, "-porch", "builtin", "-state-dir", "state")
+
+    assert (status, grades["state modes"]) == (1, "bad")
+
+
 def findings(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, str]]:
     """Run the command in this process; what it finds, by subject."""
     capsys.readouterr()
@@ -199,7 +222,7 @@ def test_a_state_dir_that_is_closed_is_bad_and_all_else_is_told(
     closed.chmod(0o700)
 
     bad = {subject for subject, each in found.items() if each["grade"] == "bad"}
-    assert bad == {"state dir", "state disk", "signing key", "daemon"}
+    assert bad == {"state dir", "state modes", "state disk", "signing key", "daemon"}
     assert all(str(closed / "state") in found[subject]["message"] for subject in bad)
     assert all("Permission denied" in found[subject]["message"] for subject in bad)
     assert all(found[subject]["hint"] for subject in bad)

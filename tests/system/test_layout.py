@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -212,6 +213,69 @@ def test_root_goes_on_with_the_private_folder_of_the_folders_owner(handoff: Path
         os.chown(path, NOBODY, NOBODY)
     with open_layout(handoff) as layout:
         assert layout.is_current()
+
+
+def test_a_state_dir_of_somebody_else_is_refused(handoff: Path) -> None:
+    if not as_root:
+        pytest.skip("only root can make a folder of somebody else")
+    state = handoff.parent / "state"
+    state.mkdir(mode=0o700)
+    os.chown(state, NOBODY, NOBODY)
+    assert refusal(handoff, state).code == "folder_not_ours"
+
+
+@pytest.mark.parametrize("found", [0o777, 0o770, 0o755])
+def test_a_state_dir_that_others_may_enter_is_closed_and_told_of(handoff: Path, found: int) -> None:
+    state = handoff.parent / "state"
+    state.mkdir()
+    state.chmod(found)
+    with open_layout(handoff, state) as layout:
+        assert mode(state) == 0o700
+        told = f"{state} had the mode {found:04o}: it is 0700 now"
+        assert told in layout.notes
+        assert layout.closed == ()  # nothing of ours was in it yet
+
+
+def test_a_state_dir_around_the_handoff_folder_lets_others_pass_and_write_no_more(
+    tmp_path: Path,
+) -> None:
+    tmp_path.chmod(0o777)
+    with open_layout(tmp_path / "handoff", tmp_path):
+        assert mode(tmp_path) == 0o755
+
+
+def test_a_state_dir_that_everybody_may_write_to_for_good_is_refused(ordinary_user: Path) -> None:
+    if not as_root:
+        pytest.skip("only root can make a folder of root's")
+    state = ordinary_user / "state"
+    with contextlib.ExitStack() as stack:
+        os.seteuid(0)
+        stack.callback(os.seteuid, NOBODY)
+        state.mkdir()
+        state.chmod(0o1777)
+    assert refusal(ordinary_user / "handoff", state).code == "folder_not_private"
+
+
+@pytest.mark.parametrize("where", ["inside", "elsewhere"])
+def test_files_of_the_state_that_others_may_read_are_closed_and_told_of(
+    handoff: Path, where: str
+) -> None:
+    given = None if where == "inside" else handoff.parent / "state"
+    with open_layout(handoff, given) as layout:
+        state = Path(layout.state_path)
+    (state / "audit").mkdir(mode=0o700)
+    ours = [
+        state / "journal.db",
+        state / "journal.db-wal",
+        state / "audit/audit-000000000001.jsonl",
+    ]
+    for path in (*ours, state / "notes.txt"):
+        path.touch()
+        path.chmod(0o644)
+    with open_layout(handoff, given) as layout:
+        assert {mode(path) for path in ours} == {0o600}
+        assert {Path(each.path) for each in layout.closed} == set(ours)
+        assert mode(state / "notes.txt") == 0o644
 
 
 def test_the_state_may_live_elsewhere(handoff: Path) -> None:

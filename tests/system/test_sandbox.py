@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from conductor_loop.core.control import (
     encode,
 )
 from conductor_loop.core.events import Event, Noticed, Paused, Resumed, Skipped
-from tests.system.daemon import Site, Verdict, intent
+from tests.system.daemon import Site, Verdict, intent, wait_until
 
 pytestmark = pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock")
 EACH_REQUEST = [
@@ -196,6 +197,62 @@ def test_row_34_a_child_cannot_read_the_token_that_commands_show(site: Site) -> 
     results = tried(site, ("read", str(site.state / "control.token")))
 
     assert set(results.values()) == {"PermissionError"}
+
+
+OPENED = {".": "755", "keys": "755", "keys/signing.pem": "644", "keys/journal.kek": "644",
+          "journal.db": "666", "control.token": "644", "claimed": "777"}  # fmt: skip
+
+
+def test_row_34_modes_that_a_child_changes_are_put_back_and_told_of(site: Site) -> None:
+    site.once()
+    attempts = [("chmod", f"{site.state / name}|{mode}") for name, mode in OPENED.items()]
+    porch = hostile(site, tuple(attempts))
+    with site.daemon("-porch", porch):
+        token = (site.state / "control.token").read_text()
+        site.hand_over("intent-a.json", intent())
+        site.verdict("intent-a.json")
+        wait_until(lambda: all_private(site), "they are put back")
+        wait_until(lambda: len(mode_notices(site)) == len(OPENED), "each is told of")
+
+        assert set(json.loads((site.out / "tried.json").read_text()).values()) == {"done"}
+        assert (site.state / "control.token").read_text() != token
+        assert site.is_healthy()
+
+    assert set(map(Path, mode_notices(site))) == {site.state / name for name in OPENED}
+
+
+def mode_notices(site: Site) -> list[str]:
+    """Of what the modes were put back."""
+    noticed = [event for event in events(site) if isinstance(event, Noticed)]
+    assert {e.severity for e in noticed if e.code == "state_mode_changed"} <= {"critical"}
+    return [event.subject for event in noticed if event.code == "state_mode_changed"]
+
+
+def all_private(site: Site) -> bool:
+    """Whether nobody else may do anything with what is the daemon's alone."""
+    paths = [site.state / name for name in OPENED]
+    return not any(path.stat().st_mode & 0o077 for path in paths if path.exists())
+
+
+def test_row_34_a_child_that_lays_the_keys_open_does_not_keep_the_next_start_from_starting(
+    site: Site,
+) -> None:
+    site.once()
+    tried(site, *(("chmod", f"{site.state / name}|{mode}") for name, mode in OPENED.items()))
+
+    assert all_private(site)
+    site.hand_over("intent-b.json", intent("upf"))
+    assert site.once().returncode == 0
+    shown = site.asked("audit", "show", "--action", "security.state_mode_changed")
+    assert {record["resource"] for record in shown} >= {str(site.state / "keys/signing.pem")}
+
+
+def test_row_34_a_child_that_locks_the_daemon_out_of_its_state_is_undone(site: Site) -> None:
+    site.once()
+    tried(site, ("chmod", f"{site.state / 'keys'}|000"), ("chmod", f"{site.state}|000"))
+
+    assert stat.S_IMODE(site.state.stat().st_mode) == 0o700
+    assert site.command("keys", "show").returncode == 0
 
 
 def test_a_child_may_write_to_out_and_to_its_temporary_folder(site: Site) -> None:

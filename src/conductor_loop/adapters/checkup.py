@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import select
+import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -136,6 +137,23 @@ def check_own_folder(path: Path) -> Finding | None:
     if path.is_symlink():
         return Finding(name, Grade.BAD, f"{path} is a symlink", "remove it; a folder is made there")
     return check_folder(name, path) if stands(path) else None
+
+
+def check_private(state_dir: Path, users: Container[int]) -> Finding | None:
+    """Whether the state is the daemon's alone, who is one of `users`; None if there is none yet."""
+    if not _is_folder(state_dir):
+        return None
+    owner = os.stat(state_dir).st_uid
+    if owner not in users:
+        told = f"{state_dir} belongs to uid {owner}, who could swap what is in it"
+        return Finding("state modes", Grade.BAD, told, "run as that user, or chown it")
+    paths = [state_dir, *state_dir.glob("journal.*"), *state_dir.glob("audit/*.jsonl")]
+    modes = [(path, stat.S_IMODE(os.stat(path).st_mode) & 0o777) for path in paths]
+    told = ", ".join(f"{path} {mode:04o}" for path, mode in modes if mode & 0o077)
+    if not told:
+        return Finding("state modes", Grade.OK, "nobody else may read or change the state")
+    hint = "the next start closes it and tells of it; find out who changed the modes"
+    return Finding("state modes", Grade.WARNING, f"open to others: {told}", hint)
 
 
 def check_state_disk(state_dir: Path) -> Finding:

@@ -16,6 +16,7 @@ from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.control import Health
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.settings import Settings
+from conductor_loop.settings.confinement import trusted_users
 from conductor_loop.settings.tracing import switched_off_by
 
 Check = Callable[[], Finding | None]
@@ -89,6 +90,8 @@ def _checks(producer: str | None, settings: Settings) -> Iterator[tuple[str, Che
     yield "out", lambda: checkup.check_folder("out", out)
     if state_dir != handoff / ".conductor":
         yield "state dir", lambda: checkup.check_folder("state dir", state_dir)
+    users = trusted_users(settings)
+    yield "state modes", lambda: checkup.check_private(state_dir, users)
     yield "state disk", lambda: checkup.check_state_disk(state_dir)
     yield "devices", lambda: checkup.check_same_device(handoff, out)
     yield "event limits", checkup.check_event_limits

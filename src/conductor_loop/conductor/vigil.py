@@ -7,7 +7,9 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
+from conductor_loop.core.detection.modes import ModeChanged
 from conductor_loop.core.detection.pressure import Level, Pressure
+from conductor_loop.core.detection.restraint import Restraint
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.ports import Clock, Examiner, Mismatch, Notices
 
@@ -15,6 +17,9 @@ _log = logging.getLogger("conductor_loop.vigil")
 
 # An idle daemon may use a thousandth of a core; a look at the levels takes well below 1 ms.
 _LEVELS_SECONDS = 30.0
+# A look takes some 0.1 ms. Porch has only so long to let others at what it lays open.
+_MODES_SECONDS = 5.0
+_MODE_NOTICES, _SPAN_SECONDS = 20, 1800.0
 _STEP_SECONDS = 1.0
 # Before the first round, so that a start is not slowed down.
 _FIRST_SECONDS = 60.0
@@ -22,11 +27,12 @@ _MOST_TOLD = 10_000
 
 
 class Vigil:
-    """Two loops that only report; neither changes anything."""
+    """Loops that report, and change nothing; whoever looks at modes has put them back."""
 
     def __init__(self, notices: Notices, clock: Clock) -> None:
         self._notices, self._clock = notices, clock
         self._told: set[tuple[str, str, str]] = set()
+        self._restraint = Restraint(_MODE_NOTICES, _SPAN_SECONDS)
 
     async def watch_levels(self, look: Callable[[], Iterable[Level]]) -> None:
         """Report what is nearly used up, and when that is over, for ever."""
@@ -35,6 +41,21 @@ class Vigil:
             for code, level in pressure.changes(look()):
                 self._notices.report(code, level.subject, used=f"{level.used:.0%}")
             await self._clock.sleep(_LEVELS_SECONDS)
+
+    async def watch_modes(self, put_back: Callable[[], Iterable[ModeChanged]]) -> None:
+        """Have modes put back, and report which, for ever."""
+        while True:
+            self.tell_modes(put_back())
+            await self._clock.sleep(_MODES_SECONDS)
+
+    def tell_modes(self, changed: Iterable[ModeChanged]) -> None:
+        """Report these; porch may change them again and again, so not all of many."""
+        code = "state_mode_changed"
+        for each in changed:
+            if self._restraint.passes(code, self._clock.steady()):
+                untold = self._restraint.take_held_back(code)
+                more = {"not_told_before": str(untold)} if untold else {}
+                self._notices.report(code, each.path, **each.details(), **more)
 
     async def examine(self, examiner: Examiner, interval: timedelta) -> None:
         """Go round everything that was signed, once per interval, for ever."""

@@ -55,6 +55,11 @@ KINDS: dict[str, tuple[Severity, str]] = {
         Severity.HIGH,
         "a process that may not steer the daemon tried to, as porch does not know its token",
     ),
+    "state_mode_changed": (
+        Severity.CRITICAL,
+        "the mode of a folder or file of the state was changed, and was put back; if others could "
+        "read a key meanwhile, rotate it",
+    ),
     RESTORED: (Severity.HIGH, "an operator put the journal back, or had it made anew"),
     "key_rotated": (Severity.MEDIUM, "an operator had the daemon sign with a new key"),
     "http_ended": (Severity.MEDIUM, "the process that serves HTTP ended and was started again"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ import conductor_loop
 from conductor_loop.adapters.sandbox import landlock
 from conductor_loop.adapters.sandbox.choice import SandboxSection
 from conductor_loop.adapters.sandbox.confinement import Rule
-from conductor_loop.adapters.sandbox.privileges import Footing, leave_root
+from conductor_loop.adapters.sandbox.privileges import Footing, daemon_user, leave_root
 from conductor_loop.adapters.sandbox.rules import Places, daemon_rules
 from conductor_loop.adapters.users import user_name
 from conductor_loop.core.faults import CannotStart
@@ -52,6 +53,13 @@ def leave_root_behind(settings: Settings) -> bool:
     kept = ", keeping CAP_DAC_OVERRIDE for its own folders" if departure.overrides else ""
     _log.info("started as root: goes on as uid %d%s", departure.identity.uid, kept)
     return departure.overrides
+
+
+def trusted_users(settings: Settings) -> frozenset[int]:
+    """Root, and whom the daemon would be if this user started it: nobody else is trusted."""
+    with contextlib.suppress(CannotStart):  # -run-as names nobody, which a start tells of
+        return frozenset({0, daemon_user(settings.run_as or "", settings.handoff)})
+    return frozenset({0})
 
 
 def step_down(settings: Settings, reads: Sequence[Path] = ()) -> str:

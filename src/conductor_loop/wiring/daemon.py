@@ -126,9 +126,9 @@ async def _serve(
         stop_on_signals(conductor, manager, read_again)
         async with (
             exporting_traces(settings, os.environ, journal.position(), meters.counts),
-            serve_control(Path(layout.state_path), control.obey, ground.notices),
+            serve_control(Path(layout.state_path), control.obey, ground.notices) as token,
             keeping_informed(manager, conductor, observer.stuck),
-            guarding(settings, ground, conductor, restraint, clock),
+            guarding(settings, ground, conductor, restraint, clock, token),
             backing_up(settings, Path(layout.state_path), clock),
         ):
             _log.info(_greeting(settings))

@@ -84,6 +84,7 @@ async def open_ground(
         opened.push_async_callback(journal.close)
         notices = observer.notices = NoticeBoard(journal)
         _report_start(notices, settings, _unkept(settings, layout, journal))
+        _report_modes(notices, layout)
         await _report_porch(notices, journal, publishing.program_sha256)
         await import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(settings, layout, clock, notices)
@@ -129,6 +130,11 @@ def _report_start(notices: NoticeBoard, settings: Settings, unkept: Unkept | Non
     for name, is_on in switches.items():
         if not is_on:
             notices.report("switched_off", name, by=by)
+
+
+def _report_modes(notices: NoticeBoard, layout: Layout) -> None:
+    for changed in layout.closed:
+        notices.report("state_mode_changed", changed.path, **changed.details())
 
 
 async def _report_porch(notices: NoticeBoard, journal: SqliteJournal, program: str) -> None:

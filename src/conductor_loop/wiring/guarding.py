@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conductor_loop.adapters.control_token import ControlToken
 from conductor_loop.adapters.handoff.layout import Layout
+from conductor_loop.adapters.handoff.private_state import put_modes_back
 from conductor_loop.conductor.daemon import Conductor
 from conductor_loop.conductor.restraint import Restraint
+from conductor_loop.core.detection.modes import ModeChanged
 from conductor_loop.core.detection.pressure import Level
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.jws import Verifier
@@ -43,6 +46,7 @@ async def guarding(
     conductor: Conductor,
     restraint: Restraint,
     clock: Clock,
+    token: ControlToken,
 ) -> AsyncIterator[None]:
     """Keep watch as long as the block lasts."""
     from conductor_loop.conductor.vigil import Vigil
@@ -51,6 +55,7 @@ async def guarding(
     folders = [settings.handoff, Path(layout.state_path), settings.out]
     tasks = [
         asyncio.create_task(vigil.watch_levels(lambda: _levels(conductor, folders))),
+        asyncio.create_task(vigil.watch_modes(lambda: _modes(layout, token))),
         asyncio.create_task(restraint.run()),
     ]
     if settings.integrity_interval:
@@ -69,6 +74,24 @@ async def guarding(
         for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        # What porch changed as its last act would have the next start refuse the keys.
+        if changed := _modes(layout, token):
+            vigil.tell_modes(changed)
+            with contextlib.suppress(ConductorError):
+                await ground.notices.flush()
+
+
+def _modes(layout: Layout, token: ControlToken) -> Sequence[ModeChanged]:
+    """Put back what was changed; who could read the token then knows an old one."""
+    try:
+        changed = put_modes_back(layout)
+    except OSError as error:
+        _log.warning("did not put back modes of the state: %s", error)
+        return ()
+    if changed:
+        with contextlib.suppress(OSError):  # a full disk; the old one stays in force
+            token.renew()
+    return changed
 
 
 async def _report(settings: Settings, clock: Clock) -> None:

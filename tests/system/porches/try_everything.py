@@ -29,6 +29,11 @@ def read(path: str) -> None:
         file.read(1)
 
 
+def chmod(path_and_mode: str) -> None:
+    path, mode = path_and_mode.split("|")
+    os.chmod(path, int(mode, 8))
+
+
 def rename(paths: str) -> None:
     os.rename(*paths.split("|"))
 
@@ -76,6 +81,7 @@ VERBS: dict[str, Callable[[str], object]] = {
     "remove": remove,
     "list": os.scandir,
     "rename": rename,
+    "chmod": chmod,
     "signal": signal,
     "abstract": abstract,
     "ask": ask,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +17,20 @@ from conductor_loop.adapters.handoff.own_folders import (
     PLACES,
     PRIVATE,
     STATE_NAME,
+    closed_bits,
     make_handoff,
+    make_private,
     open_handoff,
     open_places,
     refused,
     uncreated,
     writable,
 )
+from conductor_loop.adapters.handoff.private_state import files_put_back
+from conductor_loop.core.detection.modes import ModeChanged
 from conductor_loop.core.faults import DurabilityLost
+
+_JOURNAL = b"journal.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,8 @@ class Layout:
     state: int
     modes: disk.Modes = disk.DEFAULT_MODES
     """Of what others may read."""
+    closed: tuple[ModeChanged, ...] = ()
+    """What held a state of ours and was open to others; it is closed now."""
 
     @property
     def is_state_inside(self) -> bool:
@@ -76,7 +86,7 @@ class Layout:
             if not _is_same(handoff, self.handoff):
                 self._carry_over(handoff)
             self._require_state()
-            places = open_places(handoff, self.path, self.modes.folder, opened)
+            places, _ = open_places(handoff, self.path, self.modes.folder, opened)
             fresh = {"handoff": handoff, **places}
             for field, handle in fresh.items():
                 os.dup2(handle, getattr(self, field), inheritable=False)
@@ -146,18 +156,23 @@ def open_layout(
     with contextlib.ExitStack() as opened:
         root = open_handoff(path)
         opened.callback(os.close, root)
-        places = open_places(root, path, modes.folder, opened)
+        places, closed = open_places(root, path, modes.folder, opened)
         state, state_path = _open_state(state_dir, places["conductor"], path)
         opened.callback(os.close, state)
+        if state_dir is not None:
+            closed += make_private(state, root, state_path, closed_bits(path, state_path))
+        is_new = not disk.exists(state, _JOURNAL)
+        closed += files_put_back(state, state_path)
         if has_journal:
             _refuse_remote(state, state_path)
         layout = Layout(
             path=path,
             state_path=state_path,
-            notes=_notes(root, places),
+            notes=(*_notes(root, places), *_shared(state, state_path), *map(str, closed)),
             handoff=root,
             state=state,
             modes=modes,
+            closed=() if is_new else tuple(closed),
             **places,
         )
         opened.pop_all()
@@ -194,6 +209,15 @@ def _notes(handoff: int, places: dict[str, int]) -> tuple[str, ...]:
         for field in ("processed", "failed", "status")
         if os.fstat(places[field]).st_dev != device
     )
+
+
+def _shared(state: int, state_path: str) -> Iterator[str]:
+    """Root's folder that a group was given (a volume): not ours to close, and no stranger's."""
+    if os.fstat(state).st_mode & stat.S_IWGRP:
+        yield (
+            f"whoever is in the group of {state_path} may move the journal away: "
+            f"-state-dir {state_path}/conductor would be a folder of the daemon's own"
+        )
 
 
 def _inside(path: str) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from conductor_loop import disk
+from conductor_loop.core.detection.modes import ModeChanged
 from conductor_loop.core.faults import CannotStart
 
-PRIVATE = 0o700
+PRIVATE, OTHERS = 0o700, 0o077
+_PERMISSIONS, _OTHERS_WRITE = 0o777, 0o022
 STATE_NAME = b".conductor"
 
 
@@ -77,11 +80,17 @@ def open_handoff(path: str) -> int:
     return writable(handle, path)
 
 
-def open_places(handoff: int, path: str, mode: int, opened: contextlib.ExitStack) -> dict[str, int]:
-    """Open each folder of ours, making the missing ones durably; `mode` is for the public ones."""
+def open_places(
+    handoff: int, path: str, mode: int, opened: contextlib.ExitStack
+) -> tuple[dict[str, int], list[ModeChanged]]:
+    """Open each folder of ours, making the missing ones durably; `mode` is for the public ones.
+
+    Returns them by field, and which were open to others before. Raises CannotStart.
+    """
     handles = {"handoff": handoff}
     paths = {"handoff": path}
-    changed = set()
+    changed: set[str] = set()
+    closed: list[ModeChanged] = []
     for place in PLACES:
         inside = handles[place.parent]
         shown = paths[place.field] = f"{paths[place.parent]}/{os.fsdecode(place.name)}"
@@ -89,10 +98,12 @@ def open_places(handoff: int, path: str, mode: int, opened: contextlib.ExitStack
             changed.add(place.parent)
         handles[place.field] = _open_place(inside, place, shown)
         opened.callback(os.close, handles[place.field])
+        if place.is_private:
+            closed += make_private(handles[place.field], inside, shown)
     _require_one_device(handles, paths)
     disk.sync_each([handles[field] for field in sorted(changed)])
     del handles["handoff"]
-    return handles
+    return handles, closed
 
 
 def _sync_parent(path: str) -> None:
@@ -124,26 +135,54 @@ def _open_place(inside: int, place: Place, shown: str) -> int:
     except OSError as error:
         status = os.stat(place.name, dir_fd=inside, follow_symlinks=False)
         raise _unopened(shown, stat.S_ISLNK(status.st_mode), error) from error
-    if place.is_private:
-        _make_private(handle, inside, shown)
     return writable(handle, shown)
 
 
-def _make_private(handle: int, inside: int, shown: str) -> None:
-    """Claims are safe only where nobody else can rename: ours, and no access for others."""
+def make_private(
+    handle: int, inside: int, shown: str, closed: int = OTHERS
+) -> Sequence[ModeChanged]:
+    """Close an open folder to others, and tell if it was not: else they could swap what is in it.
+
+    `inside` is the open handoff folder, `closed` the permissions that others may not have.
+    Raises CannotStart: somebody else's, and one that everybody may write to for good.
+    """
     status = os.fstat(handle)
     trusted = {os.geteuid(), 0}  # who is root needs no folder to swap a file
     if os.geteuid() == 0:  # root may go on with what the folder's own user began
         trusted.add(os.fstat(inside).st_uid)
     if status.st_uid not in trusted:
-        os.close(handle)
         raise refused(
             "folder_not_ours",
             f"{shown} belongs to uid {status.st_uid}, who could swap claimed files",
             f"run as that user, or remove it: a folder of uid {os.geteuid()} is made there",
         )
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        os.fchmod(handle, PRIVATE)
+    changed = put_back(shown, handle, closed)
+    if os.fstat(handle).st_mode & stat.S_IWOTH:
+        raise refused(
+            "folder_not_private",
+            f"{shown} may be written by everybody, and is not uid {os.geteuid()}'s to close",
+            f"chmod 700 {shown}, and chown it to uid {os.geteuid()}",
+        )
+    return changed
+
+
+def closed_bits(handoff: str, state_path: str) -> int:
+    """The permissions that nobody may have on a state dir: one around the handoff lets pass."""
+    return _OTHERS_WRITE if handoff.startswith(f"{state_path.rstrip('/')}/") else OTHERS
+
+
+def put_back(shown: str, handle: int, closed: int, opened: int = 0) -> Sequence[ModeChanged]:
+    """Take these permissions from an open folder and give it those; tell if that changed it.
+
+    One of somebody else's stays as it is.
+    """
+    facts = os.fstat(handle)
+    found = stat.S_IMODE(facts.st_mode) & _PERMISSIONS
+    now = found & ~closed | opened
+    if found == now or os.geteuid() not in (facts.st_uid, 0):
+        return ()
+    os.fchmod(handle, now)
+    return (ModeChanged(shown, found, now),)
 
 
 def writable(handle: int, shown: str) -> int:

@@ -75,6 +75,13 @@ def leave_root(run_as: str, footing: Footing, can_confine: bool) -> Departure | 
     return Departure(identity, overrides)
 
 
+def daemon_user(run_as: str, handoff: Path) -> int:
+    """Whom the daemon would be if this user started it. Raises CannotStart."""
+    if 0 not in os.getresuid():
+        return os.geteuid()
+    return (_parsed(run_as) if run_as else _owner(handoff)).uid
+
+
 def _parsed(run_as: str) -> Identity:
     user, _, group = run_as.partition(":")
     try:
