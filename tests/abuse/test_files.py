@@ -7,6 +7,7 @@ import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,47 @@ def test_row_08_a_handoff_folder_swapped_for_a_symlink_is_not_served(site: Site)
         site.state = site.handoff / ".conductor"
         wait_until(site.is_healthy, "it goes on in the folder that came back")
         assert_serves(site, daemon)
+
+
+def replacements(site: Site) -> list[str]:
+    """Why, of each notice that another folder had the name of one of ours."""
+    shown = site.asked("audit", "show", "--action", "security.folder_replaced")
+    assert {record["resource"] for record in shown} <= {str(site.handoff)}
+    return [record["details"]["why"] for record in shown]
+
+
+def test_row_08_a_swapped_handoff_folder_is_told_of_once_an_episode(site: Site) -> None:
+    kept = site.top / "kept"
+
+    def is_told(times: int) -> bool:
+        actions = [line.get("event.action") for line in daemon.log()]
+        return actions.count("folder_replaced") == times
+
+    with site.daemon("-period", "20ms") as daemon:
+        for episode in (1, 2):
+            site.handoff.rename(kept)
+            site.handoff.symlink_to(site.top / "elsewhere", target_is_directory=True)
+            wait_until(partial(is_told, episode), "it is told")
+            site.handoff.unlink()
+            kept.rename(site.handoff)
+            site.hand_over(f"intent-{episode}.json", intent())
+            assert site.verdict(f"intent-{episode}.json")["status"] == "success"
+        assert_serves(site, daemon)
+
+    assert len(replacements(site)) == 2
+
+
+def test_row_08_another_folder_in_place_of_the_handoff_is_told_of_though_it_is_served(
+    site: Site,
+) -> None:
+    with site.daemon("-period", "20ms") as daemon:
+        site.handoff.rename(site.top / "kept")
+        site.handoff.mkdir()
+        site.handoff.chmod(0o777)
+        wait_until(lambda: daemon.has_said("opened again"), "it is noticed")
+        wait_until(site.is_healthy, "it is served")
+
+    assert replacements(site) == ["opened again, and served"]
 
 
 @pytest.mark.parametrize("folder", ["status", "processed", "failed", ".conductor"])

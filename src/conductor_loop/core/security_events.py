@@ -68,6 +68,10 @@ KINDS: dict[str, tuple[Severity, str]] = {
         Severity.HIGH,
         "a FIFO, socket or device was handed over as an intent; it was not opened",
     ),
+    "folder_replaced": (
+        Severity.HIGH,
+        "another folder, a symlink or nothing has the name of the handoff folder or of one in it",
+    ),
     "hard_link_seen": (Severity.HIGH, "a file with more than one name was handed over"),
     "traversal_seen": (Severity.HIGH, "an intent names a path where a plain name belongs"),
     "hidden_text_seen": (Severity.HIGH, "an intent has characters that mislead its reader"),

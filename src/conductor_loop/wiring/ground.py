@@ -93,6 +93,7 @@ async def open_ground(
             _report_cut(notices, audit.gap.after, audit.gap.to)
         hints = opened.enter_context(closing(open_hints()))
         source = FolderSource(layout, lock, hints, clock, folder_settings(settings))
+        source.tell_replaced(lambda why: notices.report("folder_replaced", layout.path, why=why))
         yield Ground(layout, source, publishing, journal, notices, keys, audit)
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -90,6 +90,10 @@ class FolderSource:
         self.blocked_by = None
         self.looks = 0
         """How often the folder was looked at."""
+
+    def tell_replaced(self, told: Callable[[str], None]) -> None:
+        """Have somebody told why when another folder has the name of ours; once an episode."""
+        self._watch.on_replaced = told
 
     def adopt(self, settings: FolderSettings) -> None:
         """Go by these from the next look on, which is at once."""

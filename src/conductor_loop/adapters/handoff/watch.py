@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -96,6 +97,9 @@ class FolderWatch:
         self.scan_seconds = 0.0
         self.ignored: dict[bytes, Ignored] = {}
         self.ignored_count = 0
+        self.on_replaced: Callable[[str], None] = lambda _: None
+        """Told why when another folder has the name of ours, once until all is right again."""
+        self._is_told = False
         self._is_watching, self._deaf_because = False, ""
         self._may_have_missed = True
         self._next_check = self._next_scan = self._earliest_scan = -math.inf
@@ -138,22 +142,32 @@ class FolderWatch:
 
     def _check(self, now: float) -> None:
         self._next_check = now + self._period
-        if self.is_served and self._layout.is_current():
+        is_current = self._layout.is_current()
+        if self.is_served and is_current:
             self._listen()
             return
         self.is_served = False
         try:
             self._open_anew()
         except CannotStart as error:
+            self._tell_replaced(error.message, is_replaced=not is_current)
             self.troubles.report("folder", OSError(errno.ESTALE, f"{error.message}; {error.hint}"))
         except OSError as error:
             why = f"{self._layout.path} cannot be opened again: {error.strerror}"
+            self._tell_replaced(why, is_replaced=not is_current)
             self.troubles.report("folder", OSError(error.errno, why))
         else:
+            self._tell_replaced("opened again, and served", is_replaced=not is_current)
+            self._is_told = False
             self.is_served = True
             self.troubles.clear("folder")
             return
         self._next_check = now + _RETRY_SECONDS
+
+    def _tell_replaced(self, why: str, *, is_replaced: bool) -> None:
+        if is_replaced and not self._is_told:
+            self._is_told = True
+            self.on_replaced(why)
 
     def _open_anew(self) -> None:
         if not self._layout.is_current():
