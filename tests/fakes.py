@@ -189,7 +189,7 @@ class FakePublisher:
     many `places`, attempts wait for one.
     """
 
-    program_sha256 = ""
+    program_sha256 = layer = ""
 
     def __init__(
         self,

@@ -166,6 +166,10 @@ class Publisher(Protocol):
         """The hash, in hex, of the program that it runs: the one that was there at start, or an
         accepted one; empty: it runs none."""
 
+    @property
+    def layer(self) -> str:
+        """How far its attempts are confined, as verdicts say it; empty: nothing is to confine."""
+
     def replacement(self) -> str:
         """The hash of another program that stands there now and that it told of and did not run.
 

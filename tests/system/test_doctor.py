@@ -90,7 +90,7 @@ def test_a_missing_porch_makes_the_status_1(tmp_path: Path) -> None:
 
 
 def test_a_porch_is_named_by_path_and_hash() -> None:
-    finding = check_porch("/bin/sh")
+    finding = check_porch("/bin/sh", {0})
 
     assert finding.message.startswith("/bin/sh sha256:")
 

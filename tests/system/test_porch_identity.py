@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
+from conductor_loop.adapters.checkup import Grade, check_porch
+from conductor_loop.adapters.porch.program import PorchCommand, who_may_replace
+from conductor_loop.adapters.sandbox import landlock
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.states import State
 from tests.system.daemon import Daemon, Site, intent, wait_until
+
+STRANGER = 54_329
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
 @pytest.fixture
@@ -153,6 +161,108 @@ def test_row_36_a_porch_that_anybody_may_replace_is_refused(site: Site, what: st
     assert done.returncode == 1
     assert "writable by all" in done.stderr
     assert site.names_in("processed") == []
+
+
+def own_folder(site: Site) -> Path:
+    """A porch in a folder of its own."""
+    folder = site.top / "bin"
+    folder.mkdir()
+    porch = folder / "porch"
+    porch.write_text("#!/bin/sh\nexit 0\n")
+    porch.chmod(0o755)
+    return porch
+
+
+def replaceable(site: Site) -> list[str]:
+    """Who may replace porch, as the audit log tells it."""
+    shown = site.asked("audit", "show", "--action", "security.porch_replaceable")
+    return [record["resource"] for record in shown]
+
+
+@as_root
+@pytest.mark.parametrize("what", ["porch", "folder"])
+def test_row_36_a_porch_that_belongs_to_a_stranger_is_run_and_told_of(
+    site: Site, what: str
+) -> None:
+    porch = own_folder(site)
+    path = porch if what == "porch" else porch.parent
+    os.chown(path, STRANGER, STRANGER)
+
+    assert site.once("-porch", str(porch)).returncode == 0
+    assert replaceable(site) == [f"{path} belongs to uid:{STRANGER}"]
+
+
+@as_root
+def test_row_36_a_porch_that_a_group_of_others_may_write_to_is_run_and_told_of(site: Site) -> None:
+    porch = own_folder(site)
+    somebody = next(user for user in pwd.getpwall() if user.pw_uid not in (0, 65532))
+    os.chown(porch, 0, somebody.pw_gid)
+    porch.chmod(0o775)
+
+    assert site.once("-porch", str(porch)).returncode == 0
+    (told,) = replaceable(site)
+    assert told.startswith(f"{porch} may be written by ")
+    assert somebody.pw_name in told
+
+
+@as_root
+@pytest.mark.parametrize("gid", [0, STRANGER])
+def test_row_36_a_group_without_others_in_it_is_nothing_to_tell(site: Site, gid: int) -> None:
+    porch = own_folder(site)
+    for path in (porch, porch.parent):
+        os.chown(path, 0, gid)
+        path.chmod(0o775)
+
+    users = {0, os.geteuid()}
+    assert who_may_replace(PorchCommand(os.fsencode(porch)), users) == []
+
+
+@as_root
+def test_row_36_of_a_pinned_porch_nobody_is_told_who_might_replace_it(site: Site) -> None:
+    porch = own_folder(site)
+    os.chown(porch, STRANGER, STRANGER)
+    pin = hashlib.sha256(porch.read_bytes()).hexdigest()
+
+    assert site.once("-porch", str(porch), "-porch-sha256", pin).returncode == 0
+    assert replaceable(site) == []
+
+
+@pytest.mark.parametrize("users", [{0, os.geteuid()}, {999_999}])
+def test_the_doctor_tells_who_else_may_replace_porch(site: Site, users: set[int]) -> None:
+    found = check_porch(str(own_folder(site)), users)
+
+    assert found.grade is (Grade.OK if 0 in users else Grade.WARNING)
+    assert ("belongs to" in found.message) is (0 not in users)
+
+
+def test_the_doctor_refuses_a_porch_that_anybody_may_replace(site: Site) -> None:
+    porch = own_folder(site)
+    porch.chmod(0o777)
+
+    assert check_porch(str(porch), {0, os.geteuid()}).grade is Grade.BAD
+
+
+def layers_lost(site: Site) -> list[tuple[str, str]]:
+    """Which confinement was lost, and what there was instead, as the audit log tells it."""
+    shown = site.asked("audit", "show", "--action", "security.hardening_lost")
+    return [(record["details"]["before"], record["details"]["now"]) for record in shown]
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock")
+def test_a_start_with_a_weaker_sandbox_than_the_last_one_is_told_of_once(open_site: Site) -> None:
+    porch = open_site.porch("exit 0")
+    open_site.handoff.mkdir()
+    open_site.handoff.chmod(0o777)
+    confined = f"landlock-{landlock.abi()}"
+    open_site.once("-porch", porch)
+    assert layers_lost(open_site) == []
+
+    open_site.once("-porch", porch, "-sandbox", "none")
+    open_site.once("-porch", porch, "-sandbox", "none")
+    assert layers_lost(open_site) == [(confined, "none")]
+
+    open_site.once("-porch", porch)
+    assert layers_lost(open_site) == [(confined, "none")]
 
 
 def test_row_36_a_porch_in_the_working_folder_is_not_found_by_name(site: Site) -> None:

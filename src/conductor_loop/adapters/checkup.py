@@ -73,16 +73,28 @@ def _place(error: OSError) -> str:
     return shown(os.fsencode(place)) if isinstance(place, str | bytes) else str(place)
 
 
-def check_porch(porch: str) -> Finding:
-    """Whether the command can be run, and which file it is."""
+def check_porch(porch: str, users: Container[int], pinned: str = "") -> Finding:
+    """Whether the command can be run, which file it is, and whether only `users` may replace it.
+
+    `pinned` is the SHA-256, in hex, that it must have.
+    """
     if porch == BUILTIN:
         return Finding("porch", Grade.OK, "built in")
-    from conductor_loop.adapters.porch.program import resolve_porch
+    from conductor_loop.adapters.porch.program import (
+        require_trusted,
+        resolve_porch,
+        who_may_replace,
+    )
 
     try:
         command = resolve_porch(porch)
+        require_trusted(command, pinned)
     except ConductorError as error:
         return Finding("porch", Grade.BAD, error.message, error.hint)
+    others = [] if pinned else who_may_replace(command, users)
+    if others:
+        hint = "give it to root or the daemon's user and take others' right to write, or pin it"
+        return Finding("porch", Grade.WARNING, f"others may replace it: {'; '.join(others)}", hint)
     return Finding("porch", Grade.OK, f"{os.fsdecode(command.path)} sha256:{command.sha256()}")
 
 

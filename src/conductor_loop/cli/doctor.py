@@ -82,7 +82,8 @@ def _findings(producer: str | None, settings: Settings) -> Iterator[Finding]:
 def _checks(producer: str | None, settings: Settings) -> Iterator[tuple[str, Check]]:
     """What is looked at, each by itself: one that fails says nothing of the others."""
     handoff, out, state_dir = settings.handoff, settings.out, settings.state_dir
-    yield "porch", lambda: checkup.check_porch(settings.porch)
+    users, pinned = trusted_users(settings), settings.porch_sha256 or ""
+    yield "porch", lambda: checkup.check_porch(settings.porch, users, pinned)
     yield "sandbox", lambda: checkup.check_sandbox(settings.sandbox_choice())
     yield "handoff", lambda: checkup.check_folder("handoff", handoff)
     for name in checkup.OWN_FOLDERS:
@@ -90,7 +91,6 @@ def _checks(producer: str | None, settings: Settings) -> Iterator[tuple[str, Che
     yield "out", lambda: checkup.check_folder("out", out)
     if state_dir != handoff / ".conductor":
         yield "state dir", lambda: checkup.check_folder("state dir", state_dir)
-    users = trusted_users(settings)
     yield "state modes", lambda: checkup.check_private(state_dir, users)
     yield "state disk", lambda: checkup.check_state_disk(state_dir)
     yield "devices", lambda: checkup.check_same_device(handoff, out)

@@ -81,6 +81,10 @@ KINDS: dict[str, tuple[Severity, str]] = {
     ),
     "replayed_bytes": (Severity.LOW, "bytes that had been handed over before came again"),
     "porch_other": (Severity.MEDIUM, "another porch than at the last start is run"),
+    "porch_replaceable": (
+        Severity.MEDIUM,
+        "a user who is neither root nor the daemon's may put another program in porch's place",
+    ),
     "porch_replaced": (
         Severity.HIGH,
         "porch was replaced under the running daemon; nothing runs until it is back or accepted",
@@ -110,7 +114,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
         Severity.CRITICAL,
         "a finished file of the audit log is not what was signed",
     ),
-    "hardening_lost": (Severity.HIGH, "porch ran unconfined, and had run confined before"),
+    "hardening_lost": (Severity.HIGH, "porch runs less confined than it did before"),
     "clock_stepped": (Severity.MEDIUM, "the clock stepped, or the machine was asleep"),
     "arrivals_unusual": (Severity.MEDIUM, "far more intents arrive than usual"),
     "rejections_unusual": (Severity.MEDIUM, "far more intents are refused than usual"),

@@ -28,7 +28,7 @@ from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.notices import NoticeBoard
 from conductor_loop.core.audit.ledger import INNOCENT
 from conductor_loop.core.original_state import FILE_NAME as ORIGINAL_STATE
-from conductor_loop.core.sandbox import SandboxChoice
+from conductor_loop.core.sandbox import SandboxChoice, is_weaker
 from conductor_loop.core.security_events import AUDIT, TOLD_TO
 from conductor_loop.operations.vitals import Observer
 from conductor_loop.ports import Publisher
@@ -39,11 +39,18 @@ from conductor_loop.settings.confinement import confine_daemon
 from conductor_loop.settings.sections import folder_settings, layout_of, sealing
 from conductor_loop.wiring.lifecycle import serving_http
 from conductor_loop.wiring.original import import_original
-from conductor_loop.wiring.publishers import end_leftovers, make_out, publisher
+from conductor_loop.wiring.publishers import (
+    end_leftovers,
+    make_out,
+    publisher,
+    who_may_replace_porch,
+)
 
 _log = logging.getLogger("conductor_loop")
 _PORCH = "porch"
 """The fact of the journal that says which porch was run last: its SHA-256, in hex."""
+_LAYER = "sandbox"
+"""The one that says how far it was confined."""
 _KEY_NEWS = {"first": "key_made", "given": "key_given", "replaced": "key_lost"}
 
 
@@ -86,6 +93,9 @@ async def open_ground(
         _report_start(notices, settings, _unkept(settings, layout, journal))
         _report_modes(notices, layout)
         await _report_porch(notices, journal, publishing.program_sha256)
+        for who in who_may_replace_porch(settings):
+            notices.report("porch_replaceable", who)
+        await _report_layer(notices, journal, publishing.layer)
         await import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(settings, layout, clock, notices)
         audit = opened.enter_context(_audit(settings, layout, journal, keys, clock))
@@ -147,6 +157,17 @@ async def _report_porch(notices: NoticeBoard, journal: SqliteJournal, program: s
         notices.report("porch_other", program, previous=before)
         await notices.flush()  # what is remembered is not told again
     await journal.remember(_PORCH, program)
+
+
+async def _report_layer(notices: NoticeBoard, journal: SqliteJournal, layer: str) -> None:
+    """Porch is less confined than at the last start with one, e.g. by other settings or kernel."""
+    before = journal.reader.fact(_LAYER)
+    if layer in ("", before):
+        return
+    if before is not None and is_weaker(layer, before):
+        notices.report("hardening_lost", _PORCH, before=before, now=layer)
+        await notices.flush()  # what is remembered is not told again
+    await journal.remember(_LAYER, layer)
 
 
 def _keys(settings: Settings, layout: Layout, clock: SystemClock, notices: NoticeBoard) -> Keys:

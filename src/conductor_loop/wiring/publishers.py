@@ -17,7 +17,7 @@ from conductor_loop.core.reading import reread_intent
 from conductor_loop.operations.traces import sampled_share
 from conductor_loop.ports import Publisher
 from conductor_loop.settings import Settings
-from conductor_loop.settings.confinement import sandbox_section
+from conductor_loop.settings.confinement import sandbox_section, trusted_users
 from conductor_loop.settings.sections import modes
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ def require_porch(settings: Settings) -> None:
         from conductor_loop.adapters.porch.program import resolve_porch
 
         resolve_porch(settings.porch)
+
+
+def who_may_replace_porch(settings: Settings) -> list[str]:
+    """Whoever else may do that, as sentences; nobody who could by what -porch-sha256 pins."""
+    if settings.is_builtin or settings.porch_sha256:
+        return []
+    from conductor_loop.adapters.porch.program import resolve_porch, who_may_replace
+
+    return who_may_replace(resolve_porch(settings.porch), trusted_users(settings))
 
 
 def end_leftovers(settings: Settings, layout: Layout) -> None:

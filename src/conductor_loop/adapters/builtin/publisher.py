@@ -40,7 +40,7 @@ class BuiltinPublisher:
         self._mode = mode
         self._clock = clock
 
-    program_sha256 = ""
+    program_sha256 = layer = ""
 
     async def publish(self, lease: Lease) -> Outcome:
         """Put the package into OUT; it is durable after `settle_output`."""

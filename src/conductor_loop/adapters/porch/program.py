@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
+import pwd
 import stat
+from collections.abc import Container
 
+from conductor_loop.adapters.users import user_name
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 
@@ -76,17 +80,58 @@ def _unusable(name: str, reason: str) -> CannotStart:
     )
 
 
+def who_may_replace(command: PorchCommand, users: Container[int]) -> list[str]:
+    """Whoever besides these users may put another program in its place, by owner or by group.
+
+    As sentences. A group counts with the members that this machine knows, root's not at all; a
+    folder with the sticky bit lets its owner replace what is in it, and no group. Raises OSError.
+    """
+    found = []
+    for path in _way_to(command):
+        facts = os.stat(path)
+        if facts.st_uid not in users:
+            found.append(f"{shown(path)} belongs to {user_name(facts.st_uid)}")
+        is_sticky = stat.S_ISDIR(facts.st_mode) and facts.st_mode & stat.S_ISVTX
+        if facts.st_mode & stat.S_IWGRP and facts.st_gid and not is_sticky:
+            others = sorted(_members(facts.st_gid) - {user_name(facts.st_uid)})
+            told = [name for name in others if _uid_of(name) not in users]
+            if told:
+                found.append(f"{shown(path)} may be written by {', '.join(told)}, by its group")
+    return found
+
+
+def _members(gid: int) -> set[str]:
+    """The users of a group, also those whose first group it is."""
+    try:
+        listed = set(grp.getgrgid(gid).gr_mem)
+    except KeyError:  # a container's: nobody is known to be in it
+        listed = set()
+    return listed | {each.pw_name for each in pwd.getpwall() if each.pw_gid == gid}
+
+
+def _uid_of(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return -1
+
+
+def _way_to(command: PorchCommand) -> list[bytes]:
+    """The program, symlinks resolved, and each folder above it."""
+    path = os.path.realpath(command.path)
+    way = [path]
+    while way[-1] != b"/":
+        way.append(os.path.dirname(way[-1]))
+    return way
+
+
 def require_trusted(command: PorchCommand, pinned_sha256: str = "") -> None:
     """Refuse a program that anybody may replace, or that is not the pinned one.
 
     A folder with the sticky bit counts as closed: only owners replace what is in it. Raises
     CannotStart.
     """
-    real = os.path.realpath(command.path)
-    parents = [real]
-    while parents[-1] != b"/":
-        parents.append(os.path.dirname(parents[-1]))
-    for path in parents:
+    for path in _way_to(command):
         mode = os.stat(path).st_mode
         if mode & stat.S_IWOTH and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
             raise CannotStart(

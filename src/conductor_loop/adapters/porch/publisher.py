@@ -111,6 +111,11 @@ class PorchPublisher:
         """Let go of OUT."""
         os.close(self._out)
 
+    @property
+    def layer(self) -> str:
+        """See `ports.Publisher`."""
+        return self._children.layer
+
     async def publish(self, lease: Lease) -> Outcome:
         """See `ports.Publisher`."""
         attempt = f"{lease.intent_id}.{lease.attempt}"
