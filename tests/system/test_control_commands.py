@@ -130,6 +130,19 @@ def test_a_pause_can_be_set_and_lifted_while_no_daemon_runs(site: Site) -> None:
     assert site.counts() == {State.PUBLISHED: 2}
 
 
+def test_a_journal_that_others_could_read_is_told_of_by_the_command_that_closes_it(
+    site: Site,
+) -> None:
+    site.once()
+    (site.state / "journal.db").chmod(0o644)
+    done(site, "pause")
+
+    site.once()
+    (record,) = site.asked("audit", "show", "--action", "security.state_mode_changed")
+    assert record["resource"] == str(site.state / "journal.db")
+    assert record["details"] == {"found": "0644", "now": "0600"}
+
+
 def test_once_gives_up_when_it_is_paused_for_longer_than_the_timeout(site: Site) -> None:
     site.hand_over_all({"intent-a.json": intent()})
     done(site, "pause")

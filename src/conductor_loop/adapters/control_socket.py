@@ -61,7 +61,6 @@ async def serve_control(
                 yield token
         finally:
             _remove_stale(folder)
-            token.remove()
     finally:
         os.close(folder)
 

@@ -38,17 +38,28 @@ class ControlToken:
     def renew(self) -> None:
         """Take another one from now on, as after others could read this one. Raises OSError."""
         fresh = secrets.token_hex(_BYTES).encode()
+        try:
+            self._put(fresh)
+        except OSError as error:
+            if error.errno not in disk.ROOM_ERRORS:
+                raise
+            self._put_over(fresh)
+        self._secret = fresh
+
+    def _put(self, fresh: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_DRAFT, dir_fd=self._folder)
         # Not synced: after a power cut there is another daemon, and another token.
         os.close(disk.write_new(self._folder, _DRAFT, fresh, _MODE))
         os.rename(_DRAFT, NAME, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        self._secret = fresh
 
-    def remove(self) -> None:
-        """Leave none behind; one that a killed daemon left opens nothing."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(NAME, dir_fd=self._folder)
+    def _put_over(self, fresh: bytes) -> None:
+        """A daemon starts on a full disk, too: the file of an earlier one has room for it."""
+        handle = os.open(NAME, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder)
+        try:
+            os.write(handle, fresh)
+        finally:
+            os.close(handle)
 
     def is_known_to(self, given: bytes) -> bool:
         """Whether this is the token; takes as long for every wrong one."""

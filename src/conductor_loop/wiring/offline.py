@@ -91,4 +91,8 @@ async def _offline_journal(settings: Settings, clock: SystemClock) -> AsyncItera
         open_things.enter_context(hold_lock(layout, clock.now()))
         journal = open_journal(Path(layout.state_path), clock, sealing(settings))
         open_things.push_async_callback(journal.close)
+        for changed in layout.closed:  # opening it closed them, so the daemon will find nothing
+            code, details = "state_mode_changed", changed.details()
+            told = Noticed(code, severity_of(code), changed.path, details)
+            await journal.record([Record(None, told)])
         yield journal
