@@ -143,3 +143,38 @@ def test_the_switch_and_another_layer_contradict_each_other(tmp_path: Path) -> N
 
     assert done.returncode == 2
     assert "CONDUCTOR_CHROOT_ENABLED" in done.stderr
+
+
+@pytest.mark.parametrize("demand", ["switch", "bwrap", "landlock"])
+def test_a_demanded_sandbox_is_never_dropped_with_the_security_switch(
+    demand: str, tmp_path: Path
+) -> None:
+    site = Site(tmp_path)
+    site.environment["CONDUCTOR_SECURITY_ENABLED"] = "false"
+    flags = () if demand == "switch" else ("-sandbox", demand)
+    if demand == "switch":
+        site.environment["CONDUCTOR_CHROOT_ENABLED"] = "true"
+    site.hand_over_all({"intent-a.json": intent()})
+
+    done = site.once("-porch", site.porch("exit 0"), *flags)
+
+    assert done.returncode == 2
+    assert "CONDUCTOR_SECURITY_ENABLED=false turns every one off" in done.stderr
+    assert "hint: " in done.stderr
+    assert (site.handoff / "intent-a.json").exists()
+
+
+@pytest.mark.parametrize("demand", ["switch", "flag"])
+def test_a_jail_is_refused_where_there_is_no_porch_to_put_into_it(
+    demand: str, tmp_path: Path
+) -> None:
+    site = Site(tmp_path)
+    flags = ("-sandbox", "bwrap") if demand == "flag" else ()
+    if demand == "switch":
+        site.environment["CONDUCTOR_CHROOT_ENABLED"] = "true"
+
+    done = site.once("-porch", "builtin", *flags)
+
+    assert done.returncode == 2
+    assert "-porch builtin runs no program to put into it" in done.stderr
+    assert not site.handoff.exists()

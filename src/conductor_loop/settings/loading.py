@@ -13,7 +13,7 @@ from typing import Any
 
 from conductor_loop.adapters.handoff.own_folders import OWN_NAMES
 from conductor_loop.core.faults import UsageError
-from conductor_loop.core.sandbox import NetworkChoice, SandboxChoice
+from conductor_loop.settings.contradictions import confinement_contradictions
 from conductor_loop.settings.declared.option import Option
 from conductor_loop.settings.model import OPTIONS, Settings
 from conductor_loop.settings.readers import Unreadable, toml_text
@@ -67,7 +67,7 @@ def load_settings(
 
     settings = _composed(values, environ)
     mistakes.extend(_overlaps(settings))
-    mistakes.extend(_contradictions(settings))
+    mistakes.extend(confinement_contradictions(settings))
     mistakes.extend(_exposures(settings))
     if mistakes:
         raise SettingsMistaken(mistakes)
@@ -200,23 +200,6 @@ def _is_same(folder: str, other: str) -> bool:
         return os.path.samefile(folder, other)
     except OSError:  # not made yet, or out of reach
         return False
-
-
-def _contradictions(settings: Settings) -> Iterator[UsageError]:
-    if settings.chroot_enabled and settings.sandbox in (SandboxChoice.LANDLOCK, SandboxChoice.NONE):
-        yield UsageError(
-            f"CONDUCTOR_CHROOT_ENABLED=true demands the jail, -sandbox {settings.sandbox.value} "
-            "another",
-            hint="leave one of them out; the jail is -sandbox bwrap",
-        )
-    if (
-        settings.sandbox_choice() is SandboxChoice.NONE
-        and settings.sandbox_net is NetworkChoice.NONE
-    ):
-        yield UsageError(
-            "-sandbox-net none needs a sandbox, and that is turned off",
-            hint="leave -sandbox none and CONDUCTOR_SECURITY_ENABLED=false out",
-        )
 
 
 def _exposures(settings: Settings) -> Iterator[UsageError]:
