@@ -65,6 +65,49 @@ def test_a_quarantined_symlink_is_listed_and_not_followed(site: Site) -> None:
     assert not any(b"hunter2" in data for data in files.values())
 
 
+def test_a_quarantined_symlink_is_told_with_where_it_leads(site: Site) -> None:
+    files = unpacked(site)
+    (told,) = [data for path, data in files.items() if path.endswith(".json.unreadable")]
+
+    assert b"kind: symlink\n" in told
+    assert f"target: {site.top / 'secret'}\n".encode() in told
+
+
+def test_a_quarantined_fifo_is_told_by_its_kind(site: Site) -> None:
+    os.mkfifo(site.handoff / "intent-pipe.json")
+    site.once()
+    files = unpacked(site)
+
+    (told,) = [data for path, data in files.items() if path.endswith("pipe.json.unreadable")]
+    assert b"kind: FIFO\n" in told
+    assert b"target" not in told
+
+
+def test_a_rejected_original_is_packed_with_its_error_log(site: Site) -> None:
+    site.hand_over("intent-bad.json", b'{"intent_type": "scaling", "intent_type": 1}')
+    site.once()
+    files = unpacked(site)
+
+    assert files["failed/intent-bad.json"] == b'{"intent_type": "scaling", "intent_type": 1}'
+    log = site.handoff / "failed" / "intent-bad.json.error.log"
+    assert files["failed/intent-bad.json.error.log"] == log.read_bytes()
+
+
+def test_an_original_that_is_too_large_is_left_out_and_told(site: Site) -> None:
+    staged = site.top / "large"
+    staged.touch()
+    os.truncate(staged, 17 << 20)
+    os.rename(staged, site.handoff / "intent-large.json")
+    site.once()
+    done = site.command(*BUNDLE, LONG_AGO, "--output", "told.tar.gz")
+    files = unpacked(site)
+
+    assert "left-out.txt" in done.stdout
+    assert files["left-out.txt"] == b"17825792 bytes: failed/intent-large.json\n"
+    assert "failed/intent-large.json" not in files
+    assert "failed/intent-large.json.error.log" in files
+
+
 def test_two_bundles_differ_in_nothing_but_the_manifest(site: Site) -> None:
     one, other = unpacked(site), unpacked(site, name="c.tar.gz")
 

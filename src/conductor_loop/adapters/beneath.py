@@ -24,6 +24,18 @@ def opened_beneath(top: int, path: bytes) -> Iterator[int]:
     Raises OSError: FileNotFoundError where there is nothing, another one for a symlink on the
     way (ELOOP, ENOTDIR), NotRegular for anything else that is no file.
     """
+    with _parent_of(top, path) as (inside, name):
+        handle = os.open(name, _SAFELY, dir_fd=inside)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise NotRegular(f"{path!r} is no regular file")
+            yield handle
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _parent_of(top: int, path: bytes) -> Iterator[tuple[int, bytes]]:
     *folders, name = path.split(b"/")
     if b".." in folders or name in (b"", b".", b".."):
         raise NotRegular(f"{path!r} leads elsewhere")
@@ -32,11 +44,18 @@ def opened_beneath(top: int, path: bytes) -> Iterator[int]:
         for folder in folders:
             inside = disk.open_folder(folder, inside=inside)
             opened.callback(os.close, inside)
-        handle = os.open(name, _SAFELY, dir_fd=inside)
-        opened.callback(os.close, handle)
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise NotRegular(f"{path!r} is no regular file")
-        yield handle
+        yield inside, name
+
+
+def facts_beneath(top: int, path: bytes) -> tuple[os.stat_result, bytes | None]:
+    """What stands there, whatever it is, and where it leads if it is a symlink, unfollowed.
+
+    Raises OSError as `opened_beneath` does.
+    """
+    with _parent_of(top, path) as (inside, name):
+        status = os.stat(name, dir_fd=inside, follow_symlinks=False)
+        is_link = stat.S_ISLNK(status.st_mode)
+        return status, os.readlink(name, dir_fd=inside) if is_link else None
 
 
 def read_beneath(top: int, path: bytes, longest: int) -> bytes:

@@ -12,9 +12,10 @@ from conductor_loop.settings import Settings
 
 NAME = "forensics"
 HELP = (
-    "Pack the audit log, notices, verdicts and what was set aside, from a moment on, into a\n"
-    "tar.gz that ends with a signed manifest of every file's SHA-256. Nothing is changed, no\n"
-    "link is followed. Check it with `conductor-loop verify manifest.json` and `sha256sum`."
+    "Pack the audit log, notices, verdicts, what was set aside, and what failed with its error\n"
+    "logs, from a moment on, into a tar.gz that ends with a signed manifest of every file's\n"
+    "SHA-256. Nothing is changed, no link is followed; left-out.txt names what is too large.\n"
+    "Check it with `conductor-loop verify manifest.json` and `sha256sum`."
 )
 EXAMPLES = """\
 conductor-loop forensics bundle --since 2026-01-31 --dry-run
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """List or write."""
-    from conductor_loop.operations.forensics import items, write_bundle
+    from conductor_loop.operations.forensics import LEFT_OUT, items, write_bundle
 
     since = _moment(args.since)
     if not settings.handoff.is_dir():
@@ -53,8 +54,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             f"cannot make {args.output}: {error.strerror}", hint="give another --output"
         ) from error
     with open(handle, "wb") as out:
-        count = write_bundle(settings, since, out)
-    print_line(f"{args.output}: {count} files and their signed manifest")
+        listed = write_bundle(settings, since, out)
+    print_line(f"{args.output}: {len(listed)} files and their signed manifest")
+    if LEFT_OUT in listed:
+        print_line(f"not everything had room: {LEFT_OUT} in it names what was left out")
     return 0
 
 

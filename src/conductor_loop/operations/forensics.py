@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from typing import BinaryIO
 import msgspec
 
 from conductor_loop import __version__, disk
-from conductor_loop.adapters.beneath import read_beneath
+from conductor_loop.adapters.beneath import facts_beneath, read_beneath
 from conductor_loop.adapters.keys.store import key_in_use
 from conductor_loop.adapters.verdict_files import status_files
 from conductor_loop.core.audit.records import decode_line
@@ -31,7 +31,19 @@ from conductor_loop.projections.audit.reading import lines_of
 from conductor_loop.settings import Settings
 
 _LONGEST_FILE = 256 << 20
-_QUARANTINE = b".conductor/quarantine"
+_LONGEST_ORIGINAL, _MOST_ORIGINALS = 16 << 20, 512 << 20
+"""Bytes of one original, and of all: a producer decides how large they are."""
+_QUARANTINE, _FAILED, _LOG = b".conductor/quarantine", b"failed", b".error.log"
+LEFT_OUT = "left-out.txt"
+_KINDS = {
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "block device",
+    stat.S_IFCHR: "character device",
+    stat.S_IFDIR: "folder",
+    stat.S_IFREG: "regular file",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +61,22 @@ class _Finished(msgspec.Struct):
 def items(settings: Settings, since: datetime) -> Iterator[Item]:
     """Everything from a moment on, in an order that is the same each time; links are not followed.
 
-    What cannot be read is told in an item of its name with `.unreadable` behind it.
+    What cannot be read is told in an item of its name with `.unreadable` behind it, with its kind
+    and where a symlink leads; what is too large in a last item, LEFT_OUT.
     """
     yield from _audit(settings, since)
     handoff = disk.open_folder(os.fspath(settings.handoff))
     try:
         yield from _verdicts(settings, handoff, since)
-        for path in _set_aside(handoff, since):
-            yield _item(handoff, path)
+        yield from _originals(handoff, [*_set_aside(handoff, since), *_failed(handoff, since)])
     finally:
         os.close(handoff)
 
 
-def write_bundle(settings: Settings, since: datetime, out: BinaryIO) -> int:
-    """Write a tar.gz that ends with its signed manifest; return how many files it tells of."""
-    key, listed = key_in_use(settings.state_dir, given=settings.key_file), []
+def write_bundle(settings: Settings, since: datetime, out: BinaryIO) -> Sequence[str]:
+    """Write a tar.gz that ends with its signed manifest; return the paths that it tells of."""
+    key = key_in_use(settings.state_dir, given=settings.key_file)
+    listed: list[dict[str, object]] = []
     with (
         gzip.GzipFile(fileobj=out, mode="wb", filename="", mtime=0) as packed,
         closing(tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT)) as archive,
@@ -82,7 +95,7 @@ def write_bundle(settings: Settings, since: datetime, out: BinaryIO) -> int:
         signature = detached_jws(manifest, FORENSICS, key.kid, key.sign)
         text = json.dumps({**manifest, "signature": signature}, indent=2) + "\n"
         _add(archive, Item("manifest.json", text.encode()))
-    return len(listed)
+    return [str(each["path"]) for each in listed]
 
 
 def _add(archive: tarfile.TarFile, item: Item) -> None:
@@ -156,9 +169,68 @@ def _set_aside(handoff: int, since: datetime) -> Iterator[bytes]:
         os.close(quarantine)
 
 
+def _failed(handoff: int, since: datetime) -> Iterator[bytes]:
+    """Originals that failed or were refused, and their error logs, by when they came there.
+
+    That is the time of the last change: a rename sets it, and no producer can.
+    """
+    try:
+        failed = disk.open_folder(_FAILED, inside=handoff)
+    except OSError:
+        return
+    try:
+        for name in sorted(map(os.fsencode, os.listdir(failed)), key=_logs_first):
+            try:
+                status = os.stat(name, dir_fd=failed, follow_symlinks=False)
+            except FileNotFoundError:  # its time was over just now
+                continue
+            if max(status.st_mtime, status.st_ctime) >= since.timestamp():
+                yield b"/".join((_FAILED, name))
+    finally:
+        os.close(failed)
+
+
+def _logs_first(name: bytes) -> tuple[bool, bytes]:
+    """Ours are small, and must have room whatever producers hand over."""
+    return not name.endswith(_LOG), name
+
+
+def _originals(handoff: int, paths: Iterable[bytes]) -> Iterator[Item]:
+    """What producers handed over, as far as there is room for it in a bundle."""
+    room, left_out = _MOST_ORIGINALS, []
+    for path in paths:
+        longest = min(_LONGEST_ORIGINAL, room)
+        size = _size(handoff, path)
+        if size > longest:
+            left_out.append(f"{size} bytes: {shown(path)}\n")
+            continue
+        item = _item(handoff, path)
+        room -= len(item.data)
+        yield item
+    if left_out:
+        yield Item(LEFT_OUT, "".join(left_out).encode())
+
+
+def _size(handoff: int, path: bytes) -> int:
+    try:
+        return facts_beneath(handoff, path)[0].st_size
+    except OSError:  # told by `_item`
+        return 0
+
+
 def _item(handoff: int, path: bytes) -> Item:
     try:
         return Item(shown(path), read_beneath(handoff, path, _LONGEST_FILE))
     except OSError as error:
-        why = error.strerror or "it is no regular file"
-        return Item(shown(path) + ".unreadable", f"not read: {why}\n".encode())
+        return Item(shown(path) + ".unreadable", _instead(handoff, path, error).encode())
+
+
+def _instead(handoff: int, path: bytes, error: OSError) -> str:
+    """What is told of something that is not read."""
+    told = f"not read: {error.strerror or 'it is no regular file'}\n"
+    try:
+        status, target = facts_beneath(handoff, path)
+    except OSError:
+        return told
+    told += f"kind: {_KINDS.get(stat.S_IFMT(status.st_mode), 'unknown')}\n"
+    return told if target is None else f"{told}target: {shown(target)}\n"
