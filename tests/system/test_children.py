@@ -27,6 +27,7 @@ from conductor_loop.adapters.porch.children import (
     SupervisorLost,
 )
 from conductor_loop.adapters.porch.runs import KEPT
+from conductor_loop.adapters.sandbox.confinement import Confinement
 from conductor_loop.core.faults import CannotStart
 from tests.system.child_processes import (
     PATIENCE,
@@ -550,6 +551,22 @@ def test_a_run_after_closing_is_not_started(prefix: str) -> None:
 
 
 # When one of the two sides dies.
+
+
+def test_a_spawner_that_may_not_be_executed_is_told_as_that_and_not_as_a_limit(
+    prefix: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "jail"
+    program.touch(mode=0o644)
+
+    async def main() -> None:
+        async with Children(1, prefix, Confinement(prefix=[str(program)])):
+            pass
+
+    with pytest.raises(CannotStart) as caught:
+        asyncio.run(main())
+    assert f"let the daemon's user execute {program}" in caught.value.hint
+    assert "ulimit" not in caught.value.hint
 
 
 @pytest.mark.parametrize("interpreter", ["/bin/false", "/nowhere/python"])

@@ -33,6 +33,10 @@ def noticed(site: Site) -> list[str]:
     return [event.code for event in events if isinstance(event, Noticed)]
 
 
+def health(site: Site) -> str:
+    return site.command("health").stdout
+
+
 def test_row_36_a_porch_swapped_under_the_daemon_holds_the_queue(site: Site) -> None:
     porch = Path(site.porch("echo first >> $top/ledger"))
     honest = porch.read_bytes()
@@ -42,6 +46,7 @@ def test_row_36_a_porch_swapped_under_the_daemon_holds_the_queue(site: Site) -> 
         site.hand_over("intent-b.json", intent("upf"))
         wait_until(lambda: daemon.has_said("was changed under the running daemon"), "it is noticed")
         assert not site.is_healthy()
+        assert "porch_changed: if that was meant, run conductor-loop resume" in health(site)
         wait_until(lambda: "porch_replaced" in noticed(site), "it is reported")
         porch.write_bytes(honest)
         assert site.verdict("intent-b.json")["status"] == "success"

@@ -135,6 +135,14 @@ def test_a_probe_that_is_hastened_need_not_wait_and_is_still_one_at_a_time() -> 
     assert not breaker.may_probe(NOW + 0.5)
 
 
+def test_an_open_breaker_names_the_newest_failure_that_holds_it() -> None:
+    breaker = opened_breaker(target=A)
+    breaker.start_probe("p", B)
+    breaker.rules_environment("p", B, TEMPORARY, NOW + 1)
+
+    assert breaker.because == TEMPORARY.failure
+
+
 def test_a_closed_breaker_needs_no_probe() -> None:
     assert not Breaker(POLICY).may_probe(NOW)
 

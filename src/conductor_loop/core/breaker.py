@@ -45,6 +45,8 @@ class Breaker:
         self._pause = policy.first_probe
         self._probe: str | None = None
         self._tried: set[Target] = set()
+        self.because: Failure | None = None
+        """The newest failure that holds it open; means nothing while closed."""
 
     @property
     def is_open(self) -> bool:
@@ -115,6 +117,7 @@ class Breaker:
         # Others that were still in flight when it opened say nothing new.
         if self.is_open and intent_id == self._probe:
             self._probe = None
+            self.because = failure
             self._wait(target, now)
         if self._strike(intent_id) >= _STRIKES:
             return False
@@ -127,6 +130,7 @@ class Breaker:
         if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(now):
             return False
         self._opened_at = now
+        self.because = failure
         self._pause = self.policy.first_probe
         self._tried.clear()
         self._wait(target, now)

@@ -10,13 +10,12 @@ from conductor_loop.adapters.journal.writer import SqliteJournal
 from conductor_loop.conductor.backlog import Backlog
 from conductor_loop.conductor.daemon import Conductor
 from conductor_loop.conductor.restraint import Restraint
+from conductor_loop.core.breaker import Breaker
 from conductor_loop.core.control import Check
 from conductor_loop.core.rates import tell_over_rate
 from conductor_loop.core.security_events import describe_alerts
 
 _RESUME = "resume with: conductor-loop resume"
-
-
 _OUTAGE = "the environment fails, not the intents"
 
 
@@ -37,7 +36,7 @@ def checks(
         Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
         _handoff_check(source),
         Check("not-paused", not backlog.paused, _RESUME if backlog.paused else ""),
-        Check("porch", not breaker.is_open, _OUTAGE if breaker.is_open else ""),
+        Check("porch", not breaker.is_open, _outage(breaker)),
         Check("room", backlog.free > 0, "" if backlog.free > 0 else _crowd(backlog)),
         Check("memory", not restraint.because, restraint.because),
         Check("rates", ok=True, message=_rates(source, backlog)),
@@ -48,6 +47,17 @@ def checks(
         Check("alerts", ok=True, message=describe_alerts(alerts)),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
+
+
+def _outage(breaker: Breaker) -> str:
+    """Why porch is held, by the code that error logs know it by; never what porch printed.
+
+    Probes say it to everybody.
+    """
+    if not breaker.is_open:
+        return ""
+    why = breaker.because
+    return _OUTAGE if why is None else f"{_OUTAGE}: {why.code}: {why.hint}"
 
 
 def _rates(source: FolderSource, backlog: Backlog) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import logging
+import os
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +22,7 @@ from conductor_loop.adapters.porch.spawner_link import SpawnerLink
 from conductor_loop.adapters.sandbox.confinement import Confinement
 from conductor_loop.core.child_output import Printed
 from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.naming import shown
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +30,8 @@ _STARTING_SECONDS = 30.0
 _ORPHANS_SECONDS = 10.0
 # A spawner that lived for less is broken; starting the next one at once would only burn CPU.
 _SOON_SECONDS = 1.0
+# No limit explains these: the program itself cannot be run (execve(2)).
+_NOT_EXECUTABLE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOEXEC)
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -121,7 +127,7 @@ class Children:
         try:
             link = self._connect()
         except OSError as error:
-            raise _no_spawner(str(error)) from error
+            raise _no_spawner(str(error), error) from error
         try:
             async with asyncio.timeout(_STARTING_SECONDS):
                 await link.answered.wait()
@@ -230,11 +236,15 @@ class Children:
         self._recovery = None
 
 
-def _no_spawner(why: str) -> CannotStart:
-    return CannotStart(
-        f"the process that starts porch cannot be started: {why}",
-        hint="look at the limits on memory and processes (ulimit -a), then start again",
-    )
+def _no_spawner(why: str, error: OSError | None = None) -> CannotStart:
+    hint = "look at the limits on memory and processes (ulimit -a), then start again"
+    if error is not None and error.errno in _NOT_EXECUTABLE:
+        program = shown(os.fsencode(error.filename or sys.executable))
+        hint = (
+            f"let the daemon's user execute {program} (its mode, the folders above it, a mount with"
+            " noexec), then start again"
+        )
+    return CannotStart(f"the process that starts porch cannot be started: {why}", hint=hint)
 
 
 def _answer(pending: list[asyncio.Future[Ending]], ending: Ending) -> None:
