@@ -189,7 +189,8 @@ class FakePublisher:
     many `places`, attempts wait for one.
     """
 
-    program_sha256 = layer = ""
+    program_sha256 = ""
+    sandbox = "none"
 
     def __init__(
         self,

@@ -167,8 +167,8 @@ class Publisher(Protocol):
         accepted one; empty: it runs none."""
 
     @property
-    def layer(self) -> str:
-        """How far its attempts are confined, as verdicts say it; empty: nothing is to confine."""
+    def sandbox(self) -> str:
+        """The layer of confinement that its attempts run under, as verdicts name it."""
 
     def replacement(self) -> str:
         """The hash of another program that stands there now and that it told of and did not run.

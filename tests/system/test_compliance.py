@@ -11,6 +11,8 @@ import pytest
 
 from conductor_loop.core.compliance.controls import CONTROLS, Evidence, Result, judged
 from conductor_loop.core.compliance.report import as_html, as_json, as_markdown, signed_report
+from conductor_loop.core.control import decode_reply
+from conductor_loop.core.protection import Protections, details_of, protections_in
 from tests.system.daemon import Site, intent, wait_until
 
 
@@ -84,14 +86,123 @@ def test_an_audit_file_that_others_can_read_fails(site: Site) -> None:
     assert result_of(report_of(site), "16.4.2") == "fail"
 
 
-def test_what_is_switched_off_fails(site: Site) -> None:
-    site.environment["CONDUCTOR_SECURITY_ENABLED"] = "false"
+SWITCHES = ("SECURITY", "AUDIT", "ENCRYPTION")
 
-    assert result_of(report_of(site), "16.3.3") == "fail"
+
+def switched(site: Site, value: str | None) -> None:
+    """Switch every protection in the environment of what is typed from now on; None: as usual."""
+    for name in SWITCHES:
+        variable = f"CONDUCTOR_{name}_ENABLED"
+        site.environment.pop(variable, None)
+        if value is not None:
+            site.environment[variable] = value
+
+
+def told_of(report: dict[str, Any], number: str) -> str:
+    (row,) = [row for row in report["controls"] if row["control"] == number]
+    return "; ".join(row["evidence"])
+
+
+OF_SWITCHES = ("16.2.5", "16.3.3", "PR.PS-04", "PR.DS-01")
+
+
+def test_a_running_daemon_with_all_switched_off_fails_whatever_the_shell_has(site: Site) -> None:
+    switched(site, "false")
+    with site.daemon() as daemon:
+        switched(site, None)
+        report = report_of(site)
+        status = site.command("compliance", "report").returncode
+
+    assert {number: result_of(report, number) for number in OF_SWITCHES} == dict.fromkeys(
+        OF_SWITCHES, "fail"
+    )
+    assert f"says the daemon that runs, pid {daemon.pid}" in told_of(report, "16.2.5")
+    assert "in clear (looked at)" in told_of(report, "PR.DS-01")
+    assert status == 8
+
+
+def test_what_the_shell_has_switched_off_says_nothing_of_a_running_daemon(site: Site) -> None:
+    with site.daemon():
+        switched(site, "false")
+        report = report_of(site)
+
+    assert {result_of(report, number) for number in OF_SWITCHES} == {"pass"}
+
+
+def test_without_a_daemon_the_journal_tells_how_it_last_started(site: Site) -> None:
+    site.environment["CONDUCTOR_SECURITY_ENABLED"] = "false"
+    site.once()
+    switched(site, None)
+    report = report_of(site)
+
+    assert (result_of(report, "16.2.5"), result_of(report, "PR.PS-04")) == ("fail", "pass")
+    assert "says the journal of the last start" in told_of(report, "16.2.5")
+
+
+def test_a_journal_in_clear_fails_although_encryption_is_on_here(site: Site) -> None:
+    site.environment["CONDUCTOR_ENCRYPTION_ENABLED"] = "false"
+    site.once()
+    switched(site, None)
+
+    assert result_of(report_of(site), "PR.DS-01") == "fail"
+
+
+def test_what_neither_daemon_nor_journal_tells_is_for_a_person(site: Site) -> None:
+    for file in site.state.glob("journal.db*"):
+        file.unlink()
+    report = report_of(site)
+
+    asked = ("5.2.7", "15.2.5", "16.2.5", "16.3.3", "16.4.2", "PR.DS-01", "PR.DS-02", "PR.PS-04")
+    assert {number: result_of(report, number) for number in asked} == dict.fromkeys(asked, "manual")
+
+
+def test_an_unconfined_porch_and_a_plain_port_of_the_daemon_fail(open_site: Site) -> None:
+    site = open_site
+    site.handoff.mkdir(exist_ok=True)
+    site.handoff.chmod(0o777)
+    flags = ("-porch", site.porch("exit 0"), "-sandbox", "none", "-http", "127.0.0.1:0")
+    with site.daemon(*flags):
+        report = report_of(site)
+
+    assert (result_of(report, "15.2.5"), result_of(report, "PR.DS-02")) == ("fail", "fail")
+    assert "page http://127.0.0.1:" in told_of(report, "PR.DS-02")
+
+
+def test_an_audit_log_whose_end_was_cut_fails_the_controls_about_it(site: Site) -> None:
+    (log,) = (site.state / "audit").glob("*.jsonl")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:2]))
+    report = report_of(site)
+
+    assert {result_of(report, n) for n in ("16.4.2", "PR.PS-04", "REQ-SEC-SLM-ATS-4")} == {"fail"}
+
+
+def test_an_older_daemon_that_does_not_say_is_not_taken_for_a_protected_one() -> None:
+    older = decode_reply(b'{"vitals":{},"pid":7}')
+
+    assert older.protections is None
+    assert protections_in({"uid": "1000", "version": "0.0.1"}) == Protections(uid=1000)
+
+
+def test_what_a_start_journals_of_its_protections_is_read_back_as_it_was() -> None:
+    for ports in ((), ("page https://[::1]:1", "probes http://[::]:2"), None):
+        told = Protections(
+            audit=True,
+            encryption=False,
+            security=True,
+            uid=0,
+            publisher="porch",
+            sandbox="bwrap+no-network",
+            confined="none",
+            ports=ports,
+        )
+
+        assert protections_in(details_of(told)) == told
 
 
 def test_the_exit_status_tells_that_something_fails(site: Site) -> None:
     site.environment["CONDUCTOR_ENCRYPTION_ENABLED"] = "false"
+    site.once()
 
     assert site.command("compliance", "report").returncode == 8
 

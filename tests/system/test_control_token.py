@@ -77,6 +77,9 @@ def test_a_command_that_finds_no_token_is_told_that_it_may_not_steer(tmp_path: P
         (site.state / "control.token").unlink()
 
         health = site.command("health")
-        assert (health.returncode, "does not let this command steer it" in health.stderr) == (1, True)
+        assert (health.returncode, "does not let this command steer it" in health.stderr) == (
+            1,
+            True,
+        )
         with pytest.raises(ControlRefused):
             ask(site.state, Health())

@@ -214,7 +214,9 @@ def test_a_state_dir_that_is_closed_is_bad_and_all_else_is_told(
     flags = ("-handoff", str(work / "handoff"), "-out", str(work / "out"))
     work.mkdir()
     closed.mkdir(mode=0)
-    findings(capsys, *flags)  # whoever is nobody may be unable to import anything more
+    # Whoever is nobody may be unable to import anything more; a folder has it all tried.
+    findings(capsys, "-handoff", str(open_folder))
+    findings(capsys, *flags)
     with nobody_in(work):
         (work / "handoff").mkdir()
         well = findings(capsys, *flags)
@@ -222,7 +224,14 @@ def test_a_state_dir_that_is_closed_is_bad_and_all_else_is_told(
     closed.chmod(0o700)
 
     bad = {subject for subject, each in found.items() if each["grade"] == "bad"}
-    assert bad == {"state dir", "state modes", "state disk", "signing key", "daemon"}
+    assert bad == {
+        "state dir",
+        "state modes",
+        "state disk",
+        "signing key",
+        "encryption",
+        "daemon",
+    }
     assert all(str(closed / "state") in found[subject]["message"] for subject in bad)
     assert all("Permission denied" in found[subject]["message"] for subject in bad)
     assert all(found[subject]["hint"] for subject in bad)
@@ -251,3 +260,110 @@ def test_a_schema_that_no_start_would_take_is_bad(tmp_path: Path) -> None:
     (tmp_path / "conductor.toml").write_text('schema = "schema.json"\n')
     status, grades = doctor(tmp_path, "-porch", "builtin", "-config", "conductor.toml")
     assert (status, grades["schema"]) == (1, "bad")
+
+
+def served(site: Site) -> None:
+    """Have a daemon make everything, journal and keys included."""
+    site.hand_over_all({"intent-a.json": intent()})
+    done = site.once("-porch", "builtin")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_running_daemon_is_asked_what_it_does_whatever_the_shell_has(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    for switch in ("AUDIT", "ENCRYPTION", "SECURITY"):
+        site.environment[f"CONDUCTOR_{switch}_ENABLED"] = "false"
+    with site.daemon("-http", "127.0.0.1:0") as daemon:
+        told = {each["subject"]: each for each in doctor_of(tmp_path)}
+
+    subjects = ("audit log", "security", "encryption")
+    assert {told[subject]["grade"] for subject in subjects} == {"warning"}
+    assert f"pid {daemon.pid}" in told["security"]["message"]
+    assert "the settings here say otherwise" in told["audit log"]["message"]
+    assert "in clear" in told["encryption"]["message"]
+    assert "page http://127.0.0.1:" in told["ports"]["message"]
+
+
+def doctor_of(folder: Path, *arguments: str) -> list[dict[str, str]]:
+    """Run the command in its own process with nothing set; its findings."""
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("CONDUCTOR_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "conductor_loop", "doctor", "-json", "-porch=builtin", *arguments],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return list(json.loads(done.stdout))
+
+
+def test_the_layer_is_the_one_that_the_running_daemon_reached(open_site: Site) -> None:
+    open_site.handoff.mkdir()
+    open_site.handoff.chmod(0o777)
+    with open_site.daemon("-porch", open_site.porch("exit 0"), "-sandbox", "none"):
+        told = {each["subject"]: each for each in doctor_of(open_site.top)}
+
+    assert told["sandbox"]["grade"] == "warning"
+    assert told["sandbox"]["message"].startswith("none is reached (says the daemon")
+
+
+def test_a_journal_in_clear_is_said_to_be_in_clear_and_left_as_it_is(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.environment["CONDUCTOR_ENCRYPTION_ENABLED"] = "false"
+    served(site)
+    before = everything(tmp_path)
+    told = {each["subject"]: each for each in doctor_of(tmp_path)}
+
+    assert told["encryption"]["grade"] == "warning"
+    assert "the journal is in clear" in told["encryption"]["message"]
+    assert everything(tmp_path) == before
+
+
+def test_a_key_encryption_key_that_others_can_read_is_bad(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    served(site)
+    status, grades = doctor(tmp_path, "-porch", "builtin")
+    assert (status, grades["journal key"], grades["encryption"]) == (0, "ok", "ok")
+
+    (site.state / "keys" / "journal.kek").chmod(0o644)
+
+    status, grades = doctor(tmp_path, "-porch", "builtin")
+    assert (status, grades["journal key"]) == (1, "bad")
+
+
+def test_a_named_key_encryption_key_is_looked_at_before_there_is_a_journal(tmp_path: Path) -> None:
+    kek = tmp_path / "kek"
+    kek.write_text("ab" * 32)
+    kek.chmod(0o644)
+
+    status, grades = doctor(tmp_path, "-porch", "builtin", "-kek-file", str(kek))
+    assert (status, grades["journal key"]) == (1, "bad")
+
+
+def test_a_porch_that_is_not_the_pinned_one_is_bad(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    porch = site.porch("exit 0")
+    status, grades = doctor(tmp_path, "-porch", porch)
+    assert (status, grades["porch"]) == (0, "ok")
+
+    status, grades = doctor(tmp_path, "-porch", porch, "-porch-sha256", "0" * 64)
+    assert (status, grades["porch"]) == (1, "bad")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+@pytest.mark.parametrize("name", [".conductor", ".conductor/claimed", ".conductor/quarantine"])
+def test_a_private_folder_of_a_stranger_is_bad(open_folder: Path, name: str) -> None:
+    site = Site(open_folder)
+    site.handoff.mkdir()
+    os.chown(site.handoff, NOBODY, NOBODY)
+    served(site)
+    status, grades = doctor(open_folder, "-porch", "builtin")
+    assert (status, grades["owners"]) == (0, "ok")
+
+    os.chown(site.handoff / name, 4242, 4242)
+
+    status, grades = doctor(open_folder, "-porch", "builtin")
+    assert (status, grades["owners"]) == (1, "bad")
+    assert site.once().returncode == 1

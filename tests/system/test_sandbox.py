@@ -89,6 +89,13 @@ def test_the_verdict_names_the_layer_that_the_attempt_ran_under(site: Site) -> N
     assert site.verdict("intent-a.json")["sandbox"] == f"landlock-{landlock.abi()}"
 
 
+def test_a_verdict_of_the_built_in_names_the_layer_of_the_daemon_that_renders(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once("-porch", "builtin")
+
+    assert site.verdict("intent-a.json")["sandbox"] == f"landlock-{landlock.abi()}"
+
+
 def test_without_a_sandbox_the_verdict_says_so(open_site: Site) -> None:
     open_site.once("-porch", open_site.porch("exit 0"), "-sandbox", "none")
 

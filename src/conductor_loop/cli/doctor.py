@@ -11,10 +11,17 @@ from conductor_loop.adapters import checkup
 from conductor_loop.adapters.checkup import Finding, Grade
 from conductor_loop.adapters.control_socket import ask
 from conductor_loop.adapters.intent_check import check_against
+from conductor_loop.adapters.start_refusals import check_owners
 from conductor_loop.cli.flags import add_settings
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.control import Health
 from conductor_loop.core.faults import ConductorError
+from conductor_loop.operations.in_force import InForce, in_force
+from conductor_loop.operations.protection_findings import (
+    encryption_findings,
+    protection_findings,
+    sandbox_finding,
+)
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import trusted_users
 from conductor_loop.settings.tracing import switched_off_by
@@ -24,7 +31,8 @@ Check = Callable[[], Finding | None]
 NAME = "doctor"
 HELP = (
     "Check porch, folders, permissions, file systems, event limits, whether events arrive, the\n"
-    "clock and the room on the disks. Changes nothing; a hidden canary file comes and goes.\n"
+    "clock and the room on the disks. Of a running daemon it says what that daemon does, of the\n"
+    "journal what its file is. Changes nothing; a hidden canary file comes and goes.\n"
     "Exit 0 when the daemon can work here, 1 when something is bad."
 )
 EXAMPLES = """\
@@ -40,10 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--producer", metavar="USER", help="the user that hands files over")
     parser.add_argument("--json", action="store_true", help="for scripts")
     add_settings(
-        parser.add_argument_group("what the daemon would be given"), "porch", "out", "max-memory"
+        parser.add_argument_group("what the daemon would be given"),
+        *("porch", "porch-sha256", "sandbox", "sandbox-net", "run-as", "out", "max-memory"),
     )
     add_settings(parser.add_argument_group("intents"), "schema")
-    add_settings(parser.add_argument_group("trust"), "audit-enabled")
+    add_settings(
+        parser.add_argument_group("trust"), "audit-enabled", "encryption-enabled", "key-file"
+    )
     add_settings(parser.add_argument_group("logs"), "traces")
 
 
@@ -71,23 +82,29 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _findings(producer: str | None, settings: Settings) -> Iterator[Finding]:
-    for subject, check in _checks(producer, settings):
+    known = in_force(settings.state_dir, settings.kek_file)
+    for subject, check in _checks(producer, settings, known):
         found = checkup.tried(subject, check)
         if found is not None:
             yield found
-    yield from _switches(settings)
+    yield from protection_findings(settings, known)
+    sealing = checkup.tried("encryption", lambda: list(encryption_findings(settings)))
+    yield from sealing if isinstance(sealing, list) else [sealing]
     yield checkup.tried("daemon", lambda: _daemon(settings))
 
 
-def _checks(producer: str | None, settings: Settings) -> Iterator[tuple[str, Check]]:
+def _checks(
+    producer: str | None, settings: Settings, known: InForce
+) -> Iterator[tuple[str, Check]]:
     """What is looked at, each by itself: one that fails says nothing of the others."""
     handoff, out, state_dir = settings.handoff, settings.out, settings.state_dir
     users, pinned = trusted_users(settings), settings.porch_sha256 or ""
     yield "porch", lambda: checkup.check_porch(settings.porch, users, pinned)
-    yield "sandbox", lambda: checkup.check_sandbox(settings.sandbox_choice())
+    yield "sandbox", lambda: sandbox_finding(settings, known)
     yield "handoff", lambda: checkup.check_folder("handoff", handoff)
     for name in checkup.OWN_FOLDERS:
         yield name, partial(checkup.check_own_folder, handoff / name)
+    yield "owners", lambda: check_owners(handoff, settings.run_as or "")
     yield "out", lambda: checkup.check_folder("out", out)
     if state_dir != handoff / ".conductor":
         yield "state dir", lambda: checkup.check_folder("state dir", state_dir)
@@ -126,35 +143,6 @@ def _key(settings: Settings) -> Finding:
     except ConductorError as error:
         return Finding("signing key", Grade.BAD, error.message, error.hint)
     return Finding("signing key", Grade.OK, f"{key.kid}, private")
-
-
-def _switches(settings: Settings) -> Iterator[Finding]:
-    """What the settings of the seed can switch off, and what that means."""
-    for name, is_on, on, off in (
-        (
-            "audit log",
-            settings.audit_enabled,
-            f"kept in {settings.state_dir / 'audit'}",
-            "nothing that happens is recorded for proof",
-        ),
-        (
-            "encryption",
-            settings.encryption_enabled,
-            "the journal is sealed",
-            "whoever can read the journal's file reads every intent in it",
-        ),
-        (
-            "security",
-            settings.security_enabled,
-            "sandbox, anomaly detection and scrubbing are on",
-            "no sandbox, no anomaly detection, and what porch prints is kept as it is",
-        ),
-    ):
-        variable = f"CONDUCTOR_{name.split()[0].upper()}_ENABLED"
-        if is_on:
-            yield Finding(name, Grade.OK, on)
-        else:
-            yield Finding(name, Grade.WARNING, f"switched off: {off}", f"leave {variable} out")
 
 
 def _traces() -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -23,6 +24,7 @@ from conductor_loop.core.control import (
 )
 from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.core.intent import Target
+from conductor_loop.core.protection import Protections
 from conductor_loop.core.vitals import Vitals, encode
 
 Checks = Callable[[], Sequence[Check]]
@@ -33,20 +35,28 @@ ReadAgain = Callable[[str], tuple[Sequence[str], Sequence[str]]]
 Raises ConductorError, and then nothing has changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a daemon sees of itself when it is asked."""
+
+    checks: Checks
+    look: Callable[[], Vitals]
+    protections: Protections
+    """Settled at its start; no setting behind them changes while it runs."""
+
+
 class Control:
     """Answers what comes through the control socket or from a command that holds the lock."""
 
     def __init__(
         self,
         steering: Steering,
-        checks: Checks,
-        look: Callable[[], Vitals],
+        sight: Sight,
         rotate: Rotate,
         read_again: ReadAgain,
     ) -> None:
         self._steering = steering
-        self._checks = checks
-        self._look = look
+        self._sight = sight
         self._rotate = rotate
         self._read_again = read_again
 
@@ -54,9 +64,9 @@ class Control:
         """Carry out a request. Raises Refused; for several intents refusals are per intent."""
         match request:
             case Health():
-                return Reply(checks=tuple(self._checks()), pid=os.getpid())
+                return Reply(checks=tuple(self._sight.checks()), pid=os.getpid())
             case Look():
-                return Reply(vitals=msgspec.Raw(encode(self._look()).rstrip()), pid=os.getpid())
+                return self._seen()
             case Pause(target, why):
                 await self._steering.pause(Operator(by, why), parse_target(target))
                 return Reply(pid=os.getpid())
@@ -75,6 +85,10 @@ class Control:
             case Reload():
                 changed, waiting = self._read_again(by)
                 return Reply(pid=os.getpid(), changed=tuple(changed), needs_restart=tuple(waiting))
+
+    def _seen(self) -> Reply:
+        vitals = msgspec.Raw(encode(self._sight.look()).rstrip())
+        return Reply(vitals=vitals, protections=self._sight.protections, pid=os.getpid())
 
     async def _retry(self, request: Retry, by: str) -> Reply:
         new_ids: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from conductor_loop.core.faults import Fault
+from conductor_loop.core.protection import Protections
 
 
 class _Request(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -78,6 +79,8 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """For `Health`."""
     vitals: msgspec.Raw = msgspec.Raw()
     """For `Look`: the vitals as `core.vitals` writes them down, without the end of their line."""
+    protections: Protections | None = None
+    """For `Look`; None: the daemon is of a version that does not say."""
     changed: tuple[str, ...] = ()
     """For `Reload`: the settings that are in effect now."""
     needs_restart: tuple[str, ...] = ()

@@ -33,19 +33,22 @@ _log = logging.getLogger("conductor_loop.http")
 @asynccontextmanager
 async def serve_http(
     settings: Settings, look: Callable[[], Vitals], notices: Callable[[], Notices | None]
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Sequence[str]]:
     """Serve what the settings ask for while the block runs. Raises CannotStart.
+
+    Yields what is listened on, each as `ROLE SCHEME://ADDRESS`.
 
     The sockets are opened here, once, so that a port is known and kept whatever happens to the
     process. `notices` gives the notice board once there is one.
     """
     _require_secrets(settings)
     with contextlib.ExitStack() as sockets:
-        listening = list(_listening(settings, sockets))
+        opened = list(_listening(settings, sockets))
+        listening = [each for each, _ in opened]
         process = HttpProcess(_serving(settings, listening), look, notices)
         running = asyncio.create_task(process.run(), name="http")
         try:
-            yield
+            yield [where for _, where in opened]
         finally:
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -63,15 +66,17 @@ def _require_secrets(settings: Settings) -> None:
             raise unusable(str(file), "it cannot be read", "check its path and its owner")
 
 
-def _listening(settings: Settings, sockets: contextlib.ExitStack) -> Iterator[Listening]:
+def _listening(
+    settings: Settings, sockets: contextlib.ExitStack
+) -> Iterator[tuple[Listening, str]]:
     is_plain = settings.http_cert is None
     for role, address in _addresses(settings):
         opened = sockets.enter_context(contextlib.closing(listen(address)))
         plain = is_plain or role is not Role.PAGE
         port = opened.getsockname()[1]
-        scheme = "http" if plain else "https"
-        _log.info("%s on %s://%s", role.value, scheme, Address(address.host, port))
-        yield Listening(opened.fileno(), role, plain)
+        url = f"{'http' if plain else 'https'}://{Address(address.host, port)}"
+        _log.info("%s on %s", role.value, url)
+        yield Listening(opened.fileno(), role, plain), f"{role.value} {url}"
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[Role, Address]]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import conductor_loop
 from conductor_loop.adapters.sandbox import landlock
-from conductor_loop.adapters.sandbox.choice import SandboxSection
+from conductor_loop.adapters.sandbox.choice import SandboxSection, landlock_missing
 from conductor_loop.adapters.sandbox.confinement import Rule
-from conductor_loop.adapters.sandbox.privileges import Footing, daemon_user, leave_root
+from conductor_loop.adapters.sandbox.privileges import Footing, daemon_uid, leave_root
 from conductor_loop.adapters.sandbox.rules import Places, daemon_rules
 from conductor_loop.adapters.users import user_name
 from conductor_loop.core.faults import CannotStart
-from conductor_loop.core.sandbox import SandboxChoice
+from conductor_loop.core.sandbox import UNCONFINED, SandboxChoice
 from conductor_loop.settings.model import OPTIONS, Settings
 from conductor_loop.settings.tracing import are_traces_on
 
@@ -58,7 +58,7 @@ def leave_root_behind(settings: Settings) -> bool:
 def trusted_users(settings: Settings) -> frozenset[int]:
     """Root, and whom the daemon would be if this user started it: nobody else is trusted."""
     with contextlib.suppress(CannotStart):  # -run-as names nobody, which a start tells of
-        return frozenset({0, daemon_user(settings.run_as or "", settings.handoff)})
+        return frozenset({0, daemon_uid(settings.run_as or "", settings.handoff)})
     return frozenset({0})
 
 
@@ -80,17 +80,21 @@ def step_down(settings: Settings, reads: Sequence[Path] = ()) -> str:
     return typed_by
 
 
-def confine_daemon(settings: Settings, state: Path, *, must: bool) -> None:
-    """Close to this process what it has no use for. Raises CannotStart when it `must` and cannot.
+def confine_daemon(settings: Settings, state: Path, *, must: bool) -> str:
+    """Close to this process what it has no use for; return the layer reached, as verdicts name it.
 
-    Holds for threads that are started later, so it comes before the first.
+    Holds for threads that are started later, so it comes before the first. Raises CannotStart when
+    it `must` and cannot, or when Landlock is demanded of a daemon that starts no program.
     """
     choice = settings.sandbox_choice()
     if not must and choice in (SandboxChoice.NONE, SandboxChoice.BWRAP):
-        return
+        return UNCONFINED
     # Its temporary files would else be in a folder that all share.
     os.environ["SQLITE_TMPDIR"] = str(state)
-    _confine(_rules(settings, state), "daemon", must=must)
+    layer = _confine(_rules(settings, state), "daemon", must=must)
+    if layer == UNCONFINED and settings.is_builtin and choice is SandboxChoice.LANDLOCK:
+        raise landlock_missing()
+    return layer
 
 
 def leave_root_to_distribute(settings: Settings, handoffs: Sequence[Path]) -> bool:
@@ -121,7 +125,7 @@ def _log_folder(settings: Settings) -> list[Path]:
     return [] if settings.log_file is None else [settings.log_file.absolute().parent]
 
 
-def _confine(rules: Iterable[Rule], who: str, *, must: bool) -> None:
+def _confine(rules: Iterable[Rule], who: str, *, must: bool) -> str:
     try:
         version = landlock.confine(rules, tcp=True, scoped=False)
     except OSError as error:
@@ -132,8 +136,10 @@ def _confine(rules: Iterable[Rule], who: str, *, must: bool) -> None:
                 code="never_root",
             ) from error
         _log.warning("the %s is not confined: %s", who, error.strerror)
-    else:
-        _log.info("the %s is confined by landlock-%d", who, version)
+        return UNCONFINED
+    layer = f"landlock-{version}"
+    _log.info("the %s is confined by %s", who, layer)
+    return layer
 
 
 def _rules(settings: Settings, state: Path) -> Iterator[tuple[str, bytes]]:

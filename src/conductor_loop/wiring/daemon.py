@@ -19,7 +19,7 @@ from conductor_loop.adapters.journal.writer import SqliteJournal
 from conductor_loop.adapters.own_limits import raise_descriptor_limit
 from conductor_loop.adapters.pressure import give_back, resident_bytes
 from conductor_loop.adapters.systemd.notify import service_manager
-from conductor_loop.conductor.control import Control, parse_target
+from conductor_loop.conductor.control import Control, Sight, parse_target
 from conductor_loop.conductor.daemon import Conductor, Parts
 from conductor_loop.conductor.housekeeping import Housekeeping
 from conductor_loop.conductor.restraint import Memory, Restraint
@@ -117,8 +117,7 @@ async def _serve(
         read_again = partial(read_settings_again, reloading, ground.notices)
         control = Control(
             conductor.steering,
-            observer.checks,
-            observer.look,
+            Sight(observer.checks, observer.look, ground.protections),
             partial(_rotated, ground, clock),
             read_again,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -28,6 +28,7 @@ from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.notices import NoticeBoard
 from conductor_loop.core.audit.ledger import INNOCENT
 from conductor_loop.core.original_state import FILE_NAME as ORIGINAL_STATE
+from conductor_loop.core.protection import BUILTIN, PORCH, Protections, details_of
 from conductor_loop.core.sandbox import SandboxChoice, is_weaker
 from conductor_loop.core.security_events import AUDIT, TOLD_TO
 from conductor_loop.operations.vitals import Observer
@@ -65,6 +66,8 @@ class Ground:
     notices: NoticeBoard
     keys: Keys
     audit: AuditLog | None
+    protections: Protections
+    """What was reached by all of this."""
 
 
 @asynccontextmanager
@@ -82,20 +85,24 @@ async def open_ground(
         lock = opened.enter_context(hold_lock(layout, clock.now()))
         renew_claims(layout)  # before the views, which look for claims in their places
         end_leftovers(settings, layout)
-        confine_daemon(settings, Path(layout.state_path), must=must_be_confined)
+        confined = confine_daemon(settings, Path(layout.state_path), must=must_be_confined)
         make_out(settings)  # what serves HTTP may see it, so it must be there
         # Before anything that may take long: a probe must be answered meanwhile.
-        await opened.enter_async_context(serving_http(settings, observer))
-        publishing = await opened.enter_async_context(publisher(settings, layout, clock))
+        ports = await opened.enter_async_context(serving_http(settings, observer))
+        publishing = await opened.enter_async_context(
+            publisher(settings, layout, clock, confined=confined)
+        )
+        protections = _protections(settings, confined, publishing.sandbox, ports)
         journal = open_journal(Path(layout.state_path), clock, sealing(settings))
         opened.push_async_callback(journal.close)
         notices = observer.notices = NoticeBoard(journal)
-        _report_start(notices, settings, _unkept(settings, layout, journal))
+        _report_start(notices, settings, protections, _unkept(settings, layout, journal))
         _report_modes(notices, layout)
         await _report_porch(notices, journal, publishing.program_sha256)
         for who in who_may_replace_porch(settings):
             notices.report("porch_replaceable", who)
-        await _report_layer(notices, journal, publishing.layer)
+        if not settings.is_builtin:
+            await _report_layer(notices, journal, publishing.sandbox)
         await import_original(settings.handoff / ORIGINAL_STATE, journal)
         keys = _keys(settings, layout, clock, notices)
         audit = opened.enter_context(_audit(settings, layout, journal, keys, clock))
@@ -104,7 +111,22 @@ async def open_ground(
         hints = opened.enter_context(closing(open_hints()))
         source = FolderSource(layout, lock, hints, clock, folder_settings(settings))
         source.tell_replaced(lambda why: notices.report("folder_replaced", layout.path, why=why))
-        yield Ground(layout, source, publishing, journal, notices, keys, audit)
+        yield Ground(layout, source, publishing, journal, notices, keys, audit, protections)
+
+
+def _protections(
+    settings: Settings, confined: str, sandbox: str, ports: Sequence[str]
+) -> Protections:
+    return Protections(
+        audit=settings.audit_enabled,
+        encryption=settings.encryption_enabled,
+        security=settings.security_enabled,
+        uid=os.geteuid(),
+        publisher=BUILTIN if settings.is_builtin else PORCH,
+        sandbox=sandbox,
+        confined=confined,
+        ports=tuple(ports),
+    )
 
 
 def _unkept(settings: Settings, layout: Layout, journal: SqliteJournal) -> Unkept | None:
@@ -118,7 +140,9 @@ def _report_cut(notices: NoticeBoard, told: int, to: int) -> None:
     notices.report("audit_missing", AUDIT, told=str(told), to=str(to))
 
 
-def _report_start(notices: NoticeBoard, settings: Settings, unkept: Unkept | None) -> None:
+def _report_start(
+    notices: NoticeBoard, settings: Settings, protections: Protections, unkept: Unkept | None
+) -> None:
     by = user_name(os.geteuid())
     notices.report(
         "daemon_started",
@@ -126,7 +150,7 @@ def _report_start(notices: NoticeBoard, settings: Settings, unkept: Unkept | Non
         version=__version__,
         config_sha256=settings.digest(),
         pid=str(os.getpid()),
-        uid=str(os.geteuid()),
+        **details_of(protections),
     )
     if unkept is not None:
         # Right after the start that it is about: what the log does not tell is judged by that.
@@ -162,7 +186,7 @@ async def _report_porch(notices: NoticeBoard, journal: SqliteJournal, program: s
 async def _report_layer(notices: NoticeBoard, journal: SqliteJournal, layer: str) -> None:
     """Porch is less confined than at the last start with one, e.g. by other settings or kernel."""
     before = journal.reader.fact(_LAYER)
-    if layer in ("", before):
+    if layer == before:
         return
     if before is not None and is_weaker(layer, before):
         notices.report("hardening_lost", _PORCH, before=before, now=layer)

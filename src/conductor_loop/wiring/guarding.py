@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -65,7 +66,7 @@ async def guarding(
             for each in (examiner, _finished_files(layout, ground.keys))
         ]
     if settings.compliance_interval:
-        tasks.append(asyncio.create_task(_report(settings, clock)))
+        tasks.append(asyncio.create_task(_report(settings, ground, clock)))
     try:
         yield
     finally:
@@ -94,13 +95,15 @@ def _modes(layout: Layout, token: ControlToken) -> Sequence[ModeChanged]:
     return changed
 
 
-async def _report(settings: Settings, clock: Clock) -> None:
+async def _report(settings: Settings, ground: Ground, clock: Clock) -> None:
     from conductor_loop.operations.compliance import keep_report
+    from conductor_loop.operations.in_force import said_by_daemon
 
+    itself = said_by_daemon(ground.protections, os.getpid())
     while True:
         await clock.sleep(settings.compliance_interval.total_seconds())
         try:
-            await asyncio.to_thread(keep_report, settings)
+            await asyncio.to_thread(keep_report, settings, itself)
         except (OSError, ConductorError) as error:
             _log.warning("no compliance report was written: %s", error)
 

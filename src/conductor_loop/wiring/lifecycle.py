@@ -102,12 +102,12 @@ def _hang_up(stop: Callable[[signal.Signals], None], read_again: Callable[[str],
 
 
 @asynccontextmanager
-async def serving_http(settings: Settings, observer: Observer) -> AsyncIterator[None]:
-    """Serve HTTP if that is asked for."""
+async def serving_http(settings: Settings, observer: Observer) -> AsyncIterator[Sequence[str]]:
+    """Serve HTTP if that is asked for; yields what is listened on, as `serve_http` does."""
     if settings.http is None and not settings.kubernetes:
-        yield
+        yield ()
         return
     from conductor_loop.operations.http import serve_http
 
-    async with serve_http(settings, observer.look, lambda: observer.notices):
-        yield
+    async with serve_http(settings, observer.look, lambda: observer.notices) as ports:
+        yield ports

@@ -14,13 +14,14 @@ from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import rotate_own_key
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
-from conductor_loop.conductor.control import Control
+from conductor_loop.conductor.control import Control, Sight
 from conductor_loop.conductor.recovery import recover_running
 from conductor_loop.conductor.steering import Refused, Steering
 from conductor_loop.core.breaker import Breaker
 from conductor_loop.core.control import Reply, Request, RotateKey
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.original_state import FileState
+from conductor_loop.core.protection import Protections
 from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import severity_of
 from conductor_loop.settings import Settings
@@ -50,8 +51,7 @@ async def _steer_offline(settings: Settings, request: Request, by: str) -> Reply
         )
         control = Control(
             steering,
-            list,
-            _nothing_runs,
+            Sight(list, _nothing_runs, Protections()),
             lambda _: "",  # keys are rotated above
             lambda _: ((), ()),  # nothing runs that could read its settings again
         )

@@ -51,16 +51,19 @@ def end_leftovers(settings: Settings, layout: Layout) -> None:
 
 @asynccontextmanager
 async def publisher(
-    settings: Settings, layout: Layout, clock: SystemClock
+    settings: Settings, layout: Layout, clock: SystemClock, *, confined: str
 ) -> AsyncIterator[Publisher]:
-    """Open the publisher for as long as the daemon serves. Raises CannotStart."""
+    """Open the publisher for as long as the daemon serves. Raises CannotStart.
+
+    `confined` is the layer of this process, and so of what is rendered in it.
+    """
     if settings.is_builtin:
         from conductor_loop.adapters.builtin.package_folder import PackageFolder
         from conductor_loop.adapters.builtin.publisher import BuiltinPublisher
 
         folder = PackageFolder.open(settings.out, layout.state_path, modes(settings))
         with contextlib.closing(folder):
-            yield BuiltinPublisher(reread_intent, folder, settings.mode, clock)
+            yield BuiltinPublisher(reread_intent, folder, settings.mode, clock, confined)
         return
     from conductor_loop.adapters.porch.publisher import open_porch
 

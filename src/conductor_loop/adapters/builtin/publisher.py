@@ -13,6 +13,7 @@ from conductor_loop.core.events import Failure, FailureKind, Output
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.intent import Intent
 from conductor_loop.core.packages import Mode, render
+from conductor_loop.core.sandbox import UNCONFINED
 from conductor_loop.ports import Clock
 
 _log = logging.getLogger(__name__)
@@ -34,13 +35,16 @@ class BuiltinPublisher:
         folder: PackageFolder,
         mode: Mode,
         clock: Clock,
+        sandbox: str = UNCONFINED,
     ) -> None:
+        """`sandbox` is the layer that this process is confined by, and all it renders with it."""
         self._read = read
         self._folder = folder
         self._mode = mode
         self._clock = clock
+        self.sandbox = sandbox
 
-    program_sha256 = layer = ""
+    program_sha256 = ""
 
     async def publish(self, lease: Lease) -> Outcome:
         """Put the package into OUT; it is durable after `settle_output`."""
@@ -48,12 +52,14 @@ class BuiltinPublisher:
         result = self._deliver(lease)
         duration = timedelta(seconds=self._clock.steady() - begun)
         if isinstance(result, Failure):
-            return Undelivered(_WORKER, started_at, duration, result)
+            return Undelivered(_WORKER, started_at, duration, result, sandbox=self.sandbox)
         outputs = tuple(
             Output(f"{lease.target.namespace}/{lease.target.name}/{name}", digest)
             for name, digest in sorted(result.digests.items())
         )
-        return Delivered(_WORKER, started_at, duration, outputs, notes=result.notes)
+        return Delivered(
+            _WORKER, started_at, duration, outputs, notes=result.notes, sandbox=self.sandbox
+        )
 
     def replacement(self) -> str:
         """See `ports.Publisher`; without a program there is no other."""

@@ -151,11 +151,7 @@ def make_private(
     if os.geteuid() == 0:  # root may go on with what the folder's own user began
         trusted.add(os.fstat(inside).st_uid)
     if status.st_uid not in trusted:
-        raise refused(
-            "folder_not_ours",
-            f"{shown} belongs to uid {status.st_uid}, who could swap claimed files",
-            f"run as that user, or remove it: a folder of uid {os.geteuid()} is made there",
-        )
+        raise not_ours(shown, status.st_uid, os.geteuid())
     changed = put_back(shown, handle, closed)
     if os.fstat(handle).st_mode & stat.S_IWOTH:
         raise refused(
@@ -183,6 +179,15 @@ def put_back(shown: str, handle: int, closed: int, opened: int = 0) -> Sequence[
         return ()
     os.fchmod(handle, now)
     return (ModeChanged(shown, found, now),)
+
+
+def not_ours(shown: str, owner: int, daemon: int) -> CannotStart:
+    """Word that a folder of ours belongs to somebody who could swap what is claimed."""
+    return refused(
+        "folder_not_ours",
+        f"{shown} belongs to uid {owner}, who could swap claimed files",
+        f"run as that user, or remove it: a folder of uid {daemon} is made there",
+    )
 
 
 def writable(handle: int, shown: str) -> int:

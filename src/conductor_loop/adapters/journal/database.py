@@ -71,15 +71,21 @@ def open_for_writing(
     return connection
 
 
-def open_for_reading(path: Path) -> apsw.Connection:
+def open_for_reading(path: Path, *, leaves_no_trace: bool = False) -> apsw.Connection:
     """Open an existing journal for queries only.
 
+    `leaves_no_trace`: for one short look, also make no file beside a journal that nobody has open.
     Raises CannotStart: none there (or none yet: it is just being made), newer schema, unreadable.
     """
     if not path.exists():
         raise _no_journal(path)
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        if leaves_no_trace and not path.with_name(f"{path.name}-wal").exists():
+            # SQLite would make -wal and -shm anew, and leave them (sqlite.org/uri.html, immutable).
+            name, flags = f"{path.absolute().as_uri()}?immutable=1", apsw.SQLITE_OPEN_URI
+        else:
+            name, flags = str(path), 0
+        connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READONLY | flags)
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         version = _version(connection)
     except (*_GARBLED, *_REFUSED) as error:

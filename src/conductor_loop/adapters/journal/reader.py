@@ -21,7 +21,7 @@ from conductor_loop.adapters.journal.opening import (
     unreadable,
 )
 from conductor_loop.adapters.journal.rows import IS_NEWEST, file_key, name_key, target_key
-from conductor_loop.adapters.journal.sealing import Sealer
+from conductor_loop.adapters.journal.sealing import Sealer, Vault
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import JournalDamaged
 from conductor_loop.core.intent import Target
@@ -34,7 +34,7 @@ FROM events e LEFT JOIN intents i ON i.seq = e.intent"""
 # What was set aside is not told to anybody: it cannot be believed.
 _NOT_ASIDE = "coalesce(e.intent, e.seq) NOT IN (SELECT seq FROM damaged)"
 _AFTER = f"{_ENTRY_COLUMNS} WHERE e.seq > ? AND {_NOT_ASIDE} ORDER BY e.seq LIMIT ?"
-_OF_SERVICE = (
+_SERVICE_AFTER = (
     f"{_ENTRY_COLUMNS} WHERE e.seq > ? AND e.intent IS NULL AND {_NOT_ASIDE} ORDER BY e.seq LIMIT ?"
 )
 _ALL_AFTER = f"{_ENTRY_COLUMNS} WHERE e.seq > ? ORDER BY e.seq LIMIT ?"
@@ -42,9 +42,13 @@ _ASIDE = "SELECT seq FROM damaged"
 _HISTORY = (
     _ENTRY_COLUMNS + " WHERE e.intent = (SELECT seq FROM intents WHERE id = ?) ORDER BY e.seq"
 )
-_OF_SERVICE = f"{_ENTRY_COLUMNS} WHERE e.intent IS NULL ORDER BY e.seq"
+_SERVICE = f"{_ENTRY_COLUMNS} WHERE e.intent IS NULL ORDER BY e.seq"
 _PARKED = "SELECT seq, why FROM parked ORDER BY seq"
 _ENTRY = f"{_ENTRY_COLUMNS} WHERE e.seq = ? AND {_NOT_ASIDE}"
+_SERVICE_BACKWARDS = (
+    f"{_ENTRY_COLUMNS} WHERE e.intent IS NULL AND {_NOT_ASIDE} ORDER BY e.seq DESC LIMIT ? OFFSET ?"
+)
+_AT_ONCE = 200
 _LOOKED_AT = 20
 _DAMAGED = """
 SELECT d.seq, i.id, d.why, d.at FROM damaged d LEFT JOIN intents i USING (seq) ORDER BY d.seq"""
@@ -116,7 +120,7 @@ class JournalReader:
     def of_service(self, seq: int, limit: int) -> Sequence[Entry]:
         """The next entries that are about no intent, oldest first; the others cost hardly more
         than their number."""
-        return [self._opener.entry(row) for row in self._rows(_OF_SERVICE, (seq, limit))]
+        return [self._opener.entry(row) for row in self._rows(_SERVICE_AFTER, (seq, limit))]
 
     def finals_after(self, seq: int, limit: int) -> Sequence[tuple[int, str, int]]:
         """The next final intents whose history is kept: seq, id, and seq of their last entry."""
@@ -145,6 +149,22 @@ class JournalReader:
             return self._opener.entry(row)
         except JournalDamaged:
             return None
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the journal has keys of its own, and so is sealed."""
+        return isinstance(self._sealer, Vault)
+
+    def newest_notice(self, code: str) -> tuple[datetime, Noticed] | None:
+        """The newest notice of that code, and when. Raises JournalDamaged when what comes after
+        it cannot be read: it might be a newer one."""
+        offset = 0
+        while rows := list(self._rows(_SERVICE_BACKWARDS, (_AT_ONCE, offset))):
+            for entry in map(self._opener.entry, rows):
+                if isinstance(entry.event, Noticed) and entry.event.code == code:
+                    return entry.at, entry.event
+            offset += len(rows)
+        return None
 
     def parked(self) -> Sequence[tuple[Entry, str]]:
         """See `ports.Feed`."""
@@ -184,7 +204,7 @@ class JournalReader:
 
     def noticed_of(self, intent_id: str) -> Sequence[Entry]:
         """What was noticed of an intent, oldest first, also when the intent itself is gone."""
-        entries = filter(None, map(self._trusted, list(self._rows(_OF_SERVICE))))
+        entries = filter(None, map(self._trusted, list(self._rows(_SERVICE))))
         return [
             entry
             for entry in entries
@@ -339,9 +359,14 @@ class JournalReader:
             raise unreadable(error) from error
 
 
-def open_reader(state_dir: Path, kek_file: Path | None = None) -> JournalReader:
-    """Open the journal of a state dir for questions. Raises CannotStart when there is none."""
-    connection = open_for_reading(state_dir / FILE_NAME)
+def open_reader(
+    state_dir: Path, kek_file: Path | None = None, *, leaves_no_trace: bool = False
+) -> JournalReader:
+    """Open the journal of a state dir for questions. Raises CannotStart when there is none.
+
+    `leaves_no_trace` as in `open_for_reading`.
+    """
+    connection = open_for_reading(state_dir / FILE_NAME, leaves_no_trace=leaves_no_trace)
     try:
         return JournalReader(connection, unlock(connection, state_dir, kek_file))
     except UNREADABLE as error:

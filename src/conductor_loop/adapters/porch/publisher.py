@@ -107,14 +107,14 @@ class PorchPublisher:
         self._token = TOKEN_VARIABLE + b"=" + children.token_prefix.encode()
         self._out = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
 
+    @property
+    def sandbox(self) -> str:
+        """See `ports.Publisher`."""
+        return self._children.layer
+
     def close(self) -> None:
         """Let go of OUT."""
         os.close(self._out)
-
-    @property
-    def layer(self) -> str:
-        """See `ports.Publisher`."""
-        return self._children.layer
 
     async def publish(self, lease: Lease) -> Outcome:
         """See `ports.Publisher`."""
@@ -135,7 +135,7 @@ class PorchPublisher:
         if isinstance(outcome, Abandoned):
             return outcome
         self._describe(lease, outcome)
-        return replace(outcome, porch_sha256=porch_sha256, sandbox=self._children.layer)
+        return replace(outcome, porch_sha256=porch_sha256, sandbox=self.sandbox)
 
     async def settle_output(self) -> None:
         """See `ports.Publisher`."""

@@ -57,10 +57,7 @@ def choose(section: SandboxSection, porch: bytes, places: Places) -> Choice:
             _landlocked(section, porch, places, version), (*_gaps(section, version), *too_far)
         )
     if section.choice is SandboxChoice.LANDLOCK:
-        raise _refused(
-            "Landlock is demanded, and this kernel, or this container, does not offer it",
-            "use a kernel of 5.13 or newer with lsm=landlock, or give -sandbox auto",
-        )
+        raise landlock_missing()
     return _without_landlock(section, porch, places, too_far)
 
 
@@ -137,6 +134,14 @@ def processes_of_this_user() -> int:
             except OSError:  # gone since
                 continue
     return count
+
+
+def landlock_missing() -> CannotStart:
+    """Word that Landlock is demanded and cannot be had."""
+    return _refused(
+        "Landlock is demanded, and this kernel, or this container, does not offer it",
+        "use a kernel of 5.13 or newer with lsm=landlock, or give -sandbox auto",
+    )
 
 
 def _refused(message: str, hint: str) -> CannotStart:

@@ -61,7 +61,7 @@ def leave_root(run_as: str, footing: Footing, can_confine: bool) -> Departure | 
         if run_as and _parsed(run_as).uid != os.geteuid():
             raise _refused("-run-as needs root to begin with", "leave it out, or start as root")
         return None
-    identity = _parsed(run_as) if run_as else _owner(footing.handoff)
+    identity = _chosen(run_as, footing.handoff)
     _hand_over_state(footing.state, identity)
     missing, overrides = _out_of_reach(identity, footing), False
     if missing:
@@ -75,11 +75,13 @@ def leave_root(run_as: str, footing: Footing, can_confine: bool) -> Departure | 
     return Departure(identity, overrides)
 
 
-def daemon_user(run_as: str, handoff: Path) -> int:
-    """Whom the daemon would be if this user started it. Raises CannotStart."""
-    if 0 not in os.getresuid():
-        return os.geteuid()
-    return (_parsed(run_as) if run_as else _owner(handoff)).uid
+def daemon_uid(run_as: str, handoff: Path) -> int:
+    """As whom a daemon would run that this user starts. Raises CannotStart."""
+    return _chosen(run_as, handoff).uid if 0 in os.getresuid() else os.geteuid()
+
+
+def _chosen(run_as: str, handoff: Path) -> Identity:
+    return _parsed(run_as) if run_as else _owner(handoff)
 
 
 def _parsed(run_as: str) -> Identity:
