@@ -32,7 +32,7 @@ def ask(verb, *words):
     return "done"
 
 real = ground.publisher
-def publisher(settings, layout, clock):
+def publisher(settings, layout, clock, **more):
     with open(os.path.join(layout.path, "answers.json"), "w") as file:
         json.dump({
             "uids": os.getresuid(), "gids": os.getresgid(), "groups": os.getgroups(),
@@ -41,7 +41,7 @@ def publisher(settings, layout, clock):
             "home": ask(os.listdir, "/root"),
             "elsewhere": ask(open, "/etc/conductor-forged", "w"),
         }, file)
-    return real(settings, layout, clock)
+    return real(settings, layout, clock, **more)
 
 ground.publisher = publisher
 wiring.run(load_settings([("once", "true"), ("porch", "builtin"), ("debounce", "10ms")], {}))

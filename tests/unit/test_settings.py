@@ -433,6 +433,31 @@ def test_another_path_to_the_same_folder_deceives_nobody(tmp_path: Path) -> None
 def test_packages_may_go_into_a_folder_of_their_own_inside_the_handoff(tmp_path: Path) -> None:
     flags = [("handoff", str(tmp_path / "h")), ("out", str(tmp_path / "h" / "packages"))]
     assert load(flags).out == tmp_path / "h" / "packages"
+@pytest.mark.parametrize(
+    ("flags", "environ"),
+    [
+        ([], {"CONDUCTOR_CHROOT_ENABLED": "true", "CONDUCTOR_SECURITY_ENABLED": "false"}),
+        ([("sandbox", "bwrap")], {"CONDUCTOR_SECURITY_ENABLED": "false"}),
+        ([("sandbox", "landlock")], {"CONDUCTOR_SECURITY_ENABLED": "false"}),
+        ([("porch", "builtin")], {"CONDUCTOR_CHROOT_ENABLED": "true"}),
+        ([("porch", "builtin"), ("sandbox", "bwrap")], {}),
+    ],
+)
+def test_a_demand_on_the_sandbox_that_cannot_be_met_is_a_mistake_with_a_code(
+    flags: list[tuple[str, str]], environ: dict[str, str]
+) -> None:
+    with pytest.raises(SettingsMistaken) as caught:
+        load(flags, environ)
+
+    assert caught.value.code == "sandbox_contradictory"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_what_demands_no_sandbox_goes_with_the_security_switch(choice: str) -> None:
+    environ = {"CONDUCTOR_SECURITY_ENABLED": "false"}
+
+    assert load([("sandbox", choice)], environ).sandbox_choice() is SandboxChoice.NONE
 
 
 def test_an_unknown_variable_only_warns() -> None:

@@ -28,7 +28,12 @@ class SettingsMistaken(UsageError):
     """One or more values cannot be used; nothing was started."""
 
     def __init__(self, mistakes: Sequence[UsageError]) -> None:
-        super().__init__("\n".join(m.message for m in mistakes), hint=mistakes[0].hint)
+        codes = {mistake.code for mistake in mistakes}
+        super().__init__(
+            "\n".join(mistake.message for mistake in mistakes),
+            hint=mistakes[0].hint,
+            code=codes.pop() if len(codes) == 1 else None,
+        )
         self.mistakes = tuple(mistakes)
 
 
