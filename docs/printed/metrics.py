@@ -7,6 +7,7 @@ from typing import cast
 
 from prometheus_client.core import Metric
 
+from conductor_loop.core.liveness import EVENT_LOOP, LOOPS
 from conductor_loop.core.states import FINAL, State
 from conductor_loop.core.vitals import PORCH_BOUNDS, PROCESSING_BOUNDS, Counts, Vitals, histogram
 from conductor_loop.web.board import Board
@@ -40,6 +41,7 @@ _ONLY_WITH = {
 _VALUES = {
     "status": " ".join(code(state.value) for state in State if state in FINAL),
     "state": " ".join(code(state.value) for state in State if state is not State.NEW),
+    "loop": " ".join(code(loop) for loop in (EVENT_LOOP, *LOOPS)),
     "code": "a code of [what was noticed](reference-errors.md#something-was-noticed)",
     "version": "the one that runs",
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from conductor_loop.core.liveness import EVENT_LOOP, LOOPS, SILENCE_SECONDS
 from tests.system.daemon import Daemon, Site, intent, wait_until
 
 SEED_METRICS = {
@@ -287,6 +288,47 @@ def test_a_daemon_that_stands_still_turns_livez_red_until_it_goes_on(site: Site)
         finally:
             server.daemon.send(signal.SIGCONT)
         wait_until(lambda: server.get("/livez").status == 200, "it lives again")
+
+
+def test_metrics_of_a_daemon_that_stands_still_do_not_look_healthy(site: Site) -> None:
+    age = "conductor_oldest_intent_age_seconds"
+    with serving(site) as server:
+        assert server.metric("conductor_ready") == 1
+        assert server.metric('conductor_loop_live{loop="event-loop"}') == 1
+        server.daemon.send(signal.SIGSTOP)
+        try:
+            site.hand_over("intent-a.json", intent())
+            wait_until(
+                lambda: server.metric('conductor_loop_live{loop="event-loop"}') == 0, "it is stuck"
+            )
+            assert server.metric("conductor_ready") == 0
+            grown = server.metric(age)
+            assert grown > SILENCE_SECONDS
+            wait_until(lambda: server.metric(age) > grown + 1, "the age grows on")
+        finally:
+            server.daemon.send(signal.SIGCONT)
+        wait_until(lambda: server.metric("conductor_ready") == 1, "it is ready again")
+        site.wait_for_final(1)
+        wait_until(lambda: server.metric(age) == 0, "nothing waits")
+
+
+def test_each_loop_that_the_documentation_names_has_a_metric_and_no_other(shared: Server) -> None:
+    served = re.findall(
+        r'conductor_loop_live\{loop="([^"]+)"\} 1', shared.get("/metrics").body.decode()
+    )
+    assert set(served) == {EVENT_LOOP, *LOOPS}
+
+
+def test_a_handoff_that_cannot_be_served_is_not_ready_in_metrics(site: Site) -> None:
+    moved = site.top / "moved"
+    with serving(site) as server:
+        site.handoff.rename(moved)
+        site.handoff.symlink_to(moved)
+        wait_until(lambda: server.metric("conductor_ready") == 0, "it is not ready")
+        assert server.metric("conductor_paused") == 0
+        site.handoff.unlink()
+        moved.rename(site.handoff)
+        wait_until(lambda: server.metric("conductor_ready") == 1, "it is ready again")
 
 
 def free_port() -> int:

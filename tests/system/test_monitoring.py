@@ -97,6 +97,8 @@ def test_who_is_woken_and_who_finds_a_ticket() -> None:
         "ConductorOldestIntentTooOld": "page",
         "ConductorPaused": "page",
         "ConductorAbsent": "page",
+        "ConductorStuck": "page",
+        "ConductorNotReady": "page",
         "ConductorAuditBroken": "page",
         "ConductorFailureRatioHigh": "ticket",
         "ConductorBackupOld": "ticket",

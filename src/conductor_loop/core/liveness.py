@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from conductor_loop.core.vitals import Loop
 
 EVENT_LOOP = "event-loop"
+LOOPS = ("intake", "work", "relay", "journal", "notices", "housekeeping")
+"""What a daemon tells of, besides."""
 SILENCE_SECONDS = 15.0
 """The daemon speaks every second; a disk that hangs for less than this is not a stuck loop."""
 
@@ -26,9 +28,13 @@ class Liveness:
             moved = loop.beats != last.beats or not last.is_due
             self._loops[loop.name] = (loop, now if moved else since)
 
+    def silence(self, now: float) -> float:
+        """Seconds since the daemon said anything."""
+        return now - self._heard_at
+
     def verdicts(self, now: float) -> dict[str, bool]:
         """Tell of each loop, the one that carries all others first, whether it lives."""
-        lives = {EVENT_LOOP: now - self._heard_at <= SILENCE_SECONDS}
+        lives = {EVENT_LOOP: self.silence(now) <= SILENCE_SECONDS}
         for name, (loop, since) in self._loops.items():
             lives[name] = not loop.is_due or now - since <= loop.patience
         return lives

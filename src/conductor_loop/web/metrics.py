@@ -49,9 +49,10 @@ class Metrics(Collector):
         """See `prometheus_client.registry.Collector`."""
         vitals = self._board.vitals
         yield from _outcomes(vitals)
-        yield from _queue(vitals)
+        yield from _queue(vitals, self._board.oldest_seconds())
         yield from _porch(vitals)
         yield from _views(vitals)
+        yield from _state_of_health(self._board)
         yield from self._state()
         yield from _process(vitals.process)
         if self._certificate is not None:
@@ -102,7 +103,7 @@ def _outcomes(vitals: Vitals) -> Iterator[Metric]:
     )
 
 
-def _queue(vitals: Vitals) -> Iterator[Metric]:
+def _queue(vitals: Vitals, oldest_seconds: float) -> Iterator[Metric]:
     yield _gauge("conductor_active_workers", "Attempts that run now.", len(vitals.running))
     yield _gauge("conductor_workers", "Attempts that may run at a time.", vitals.workers)
     yield _gauge(
@@ -110,12 +111,11 @@ def _queue(vitals: Vitals) -> Iterator[Metric]:
         "What waits: intents admitted and not running, and files not claimed yet.",
         vitals.waiting + vitals.in_folder,
     )
-    # From the daemon's own clock at both ends: ours is the same, but this moment is not.
-    age = 0.0 if vitals.oldest_at is None else max(vitals.at - vitals.oldest_at, 0.0)
     yield _gauge(
         "conductor_oldest_intent_age_seconds",
-        "How long ago the oldest unfinished intent or unclaimed file was handed over.",
-        age,
+        "How long ago the oldest unfinished intent or unclaimed file was handed over; "
+        "of a daemon that is stuck, at least since its last word.",
+        oldest_seconds,
     )
     yield _gauge("conductor_ignored_files", "Files left alone in the handoff.", vitals.ignored)
     yield _gauge("conductor_paused", "1 while an operator paused everything.", vitals.is_paused)
@@ -177,8 +177,21 @@ def _views(vitals: Vitals) -> Iterator[Metric]:
             "When the newest scheduled backup was made, since 1970; 0: never.",
             vitals.last_backup_at,
         )
-    ready = bool(vitals.checks) and all(check.ok for check in vitals.checks)
-    yield _gauge("conductor_ready", "1 when files are taken and everything holds.", ready)
+
+
+def _state_of_health(board: Board) -> Iterator[Metric]:
+    """What `/readyz` and `/livez` answer; true also of a daemon that does not speak any more."""
+    yield _gauge(
+        "conductor_ready", "1 when files are taken and everything holds.", board.is_ready()
+    )
+    lives = GaugeMetricFamily(
+        "conductor_loop_live",
+        "0 when a loop of the daemon is due and makes no progress.",
+        labels=("loop",),
+    )
+    for name, is_live in board.liveness().items():
+        lives.add_metric((name,), is_live)
+    yield lives
 
 
 def _process(used: Process) -> Iterator[Metric]:

@@ -38,10 +38,7 @@ def routes(board: Board) -> list[Route]:
         return _answer(True, {"status": "ok"})  # noqa: FBT003
 
     async def readyz(request: Request) -> Response:  # noqa: ARG001
-        # Of a daemon that does not answer any more, what it said last is not true any more.
-        checks = (*board.vitals.checks, Check("daemon", all(board.liveness().values())))
-        shown = [_shown(check) for check in checks]
-        ready = len(checks) > 1 and all(check.ok for check in checks)
+        shown, ready = [_shown(check) for check in board.checks()], board.is_ready()
         return _answer(ready, {"status": "ready" if ready else "not ready", "checks": shown})
 
     async def livez(request: Request) -> Response:  # noqa: ARG001
