@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.browser import Browser, chromium
 from tests.otlp_receiver import receiving
-from tests.system.daemon import Site, intent
+from tests.system.daemon import Site, intent, wait_until
 from tests.system.test_http import Server, serving
 from tests.system.test_tampering import damage
 
@@ -112,6 +113,25 @@ def test_one_intents_story_is_opened_by_keyboard_and_has_its_package_and_remedy(
             assert "no such site" in story
             browser.press("Escape")
             browser.wait_for("!document.querySelector('#story').open", "it is closed")
+
+
+def test_who_comes_late_sees_how_long_an_attempt_has_run(site: Site, tmp_path: Path) -> None:
+    porch = site.porch('until [ -e "$top/go" ]; do sleep 0.05; done')
+    with serving(site, "-porch", porch) as server:
+        site.hand_over("intent-slow.json", intent())
+
+        def runs_long() -> bool:
+            running = site.asked("top")["running"]
+            return bool(running) and running[0]["running_seconds"] > 3
+
+        wait_until(runs_long, "it has run for a while")
+        with opened(server, tmp_path) as browser:
+            browser.wait_for("document.querySelector('#running .num')", "it is shown to run")
+            told = re.fullmatch(r"attempt 1 · (\d+(?:\.\d)?) s", text(browser, "#running .num"))
+        (site.top / "go").touch()
+        site.wait_for_final(1)
+    assert told is not None
+    assert float(told[1]) > 3
 
 
 def test_a_story_tells_the_trace_where_there_are_traces(site: Site, tmp_path: Path) -> None:

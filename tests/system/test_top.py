@@ -14,6 +14,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,10 @@ def test_into_a_pipe_it_prints_one_frame_without_control_characters(site: Site) 
     assert re.search(r"ready  pid \d+  /", done.stdout)
     assert re.search(r"waiting +1 ", done.stdout)
     assert re.search(r"workers +1 of 2 ", done.stdout)
-    assert re.search(r"oran-sim/slow +1 +intent-slow.json +[0-9A-Z]{26}\n", done.stdout)
+    assert re.search(
+        r"RUNS +ATTEMPT +FOR +FILE +ID\noran-sim/slow +1 +\d+s +intent-slow.json +[0-9A-Z]{26}\n",
+        done.stdout,
+    )
     assert re.search(r"WAITS FOR +INTENTS\noran-sim/slow +1\n", done.stdout)
     assert re.search(r"failed +oran-sim/bad +intent-bad.json\n", done.stdout)
     assert re.search(r"published +oran-sim/good +intent-good.json\n", done.stdout)
@@ -128,6 +132,10 @@ def test_as_data_it_tells_the_same(site: Site) -> None:
     assert told["ready"] is True
     assert told["daemon_pid"]
     assert [each["intent_file"] for each in told["running"]] == ["intent-slow.json"]
+    (running,) = told["running"]
+    assert running["attempt"] == 1
+    assert 0 < running["running_seconds"] < told["oldest_seconds"]
+    assert datetime.fromisoformat(running["started_at"]) < datetime.fromisoformat(told["at"])
     assert told["queue"] == [{"target": "oran-sim/slow", "waiting": 1}]
     assert {each["intent_file"] for each in told["recent"]} == {
         "intent-good.json",

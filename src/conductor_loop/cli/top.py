@@ -152,8 +152,11 @@ def _state(glance: Glance) -> str:
 
 def _running(glance: Glance) -> Iterator[str]:
     running = glance.vitals.running if glance.vitals else ()
-    rows = [(r.target, str(r.attempt), r.name, r.intent_id) for r in running]
-    yield from _part("running", ("RUNS", "ATTEMPT", "FILE", "ID"), rows)
+    rows = [
+        (r.target, str(r.attempt), _whole(glance.running_seconds(r)), r.name, r.intent_id)
+        for r in running
+    ]
+    yield from _part("running", ("RUNS", "ATTEMPT", "FOR", "FILE", "ID"), rows)
 
 
 def _queue(glance: Glance) -> Iterator[str]:
@@ -179,6 +182,11 @@ def _part(name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     yield from table_lines(headings, rows[:most])
     if len(rows) > most:
         yield f"... and {len(rows) - most} more"
+
+
+def _whole(seconds: float | None) -> str:
+    """Milliseconds of what still runs would only flicker."""
+    return _seconds(seconds if seconds is None else int(seconds))
 
 
 def _seconds(value: float | None) -> str:

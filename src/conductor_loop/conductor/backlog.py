@@ -50,6 +50,8 @@ class Backlog:
         self.paused = False
         """An operator paused everything."""
         self.running: dict[str, Unfinished] = {}
+        self.started_at: dict[str, datetime] = {}
+        """When the attempt of each running one was begun."""
         self._journal = journal
         self._clock = clock
         self._time = SureTime(clock.now(), clock.steady())
@@ -129,12 +131,13 @@ class Backlog:
         item = self._take_probe(now) if self.breaker.is_open else self._schedule.take(now)
         if item is not None:
             self.running[item.intent_id] = item
+            self.started_at[item.intent_id] = self._clock.now()
         self._tell_of_floods(now)
         return item
 
     def put_back(self, item: Unfinished, *, not_before: datetime | None = None) -> None:
         """A running one goes back to the head of its target."""
-        del self.running[item.intent_id]
+        del self.running[item.intent_id], self.started_at[item.intent_id]
         ready_at = 0.0
         if not_before is not None:
             wait = (not_before - self._clock.now()).total_seconds()
@@ -144,7 +147,7 @@ class Backlog:
 
     def finish(self, item: Unfinished) -> None:
         """A running one is final."""
-        del self.running[item.intent_id]
+        del self.running[item.intent_id], self.started_at[item.intent_id]
         self._schedule.finish(item.target)
         self.breaker.forget(item.intent_id)
         self._freed()

@@ -107,6 +107,8 @@ class Attempt(msgspec.Struct, frozen=True):
     name: str
     target: str
     attempt: int
+    started_at: float | None = None
+    """Seconds since 1970; None: an older daemon does not tell."""
 
 
 class Counts(msgspec.Struct):

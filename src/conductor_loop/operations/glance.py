@@ -15,7 +15,7 @@ from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
 from conductor_loop.core.story import exact_moment, summary_json
 from conductor_loop.core.traces import trace_id
-from conductor_loop.core.vitals import Vitals, decode_vitals
+from conductor_loop.core.vitals import Attempt, Vitals, decode_vitals
 from conductor_loop.settings import Settings
 
 _WINDOW_SECONDS = 60.0
@@ -58,6 +58,12 @@ class Glance:
             return 0.0
         return max(0.0, self.vitals.at - self.vitals.oldest_at)
 
+    def running_seconds(self, attempt: Attempt) -> float | None:
+        """For how long an attempt has run; None when the daemon does not tell."""
+        if self.vitals is None or attempt.started_at is None:
+            return None
+        return round(max(0.0, self.vitals.at - attempt.started_at), 3)
+
     def to_json(self, *, is_traced: bool = False) -> dict[str, object]:
         """For a script; `is_traced`: each intent has a trace."""
         vitals = self.vitals
@@ -82,7 +88,8 @@ class Glance:
             "queue": [{"target": target, "waiting": count} for target, count in self.queue],
             "running": [
                 {"intent_id": r.intent_id, "intent_file": r.name, "target": r.target,
-                 "trace_id": trace_id(r.intent_id) if is_traced else None, "attempt": r.attempt}
+                 "trace_id": trace_id(r.intent_id) if is_traced else None, "attempt": r.attempt,
+                 "started_at": _started_at(r), "running_seconds": self.running_seconds(r)}
                 for r in (vitals.running if vitals else ())
             ],
             "recent": [
@@ -134,6 +141,12 @@ class Looking:
             self._queue, rows = _queue_by_target(self._reader)
             self._due = began + rows / _ROWS_A_SECOND
         return self._queue
+
+
+def _started_at(attempt: Attempt) -> str | None:
+    if attempt.started_at is None:
+        return None
+    return exact_moment(datetime.fromtimestamp(attempt.started_at, UTC))
 
 
 def _queue_by_target(reader: JournalReader) -> tuple[Sequence[tuple[str, int]], int]:

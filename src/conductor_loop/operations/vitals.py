@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from conductor_loop.adapters.handoff.layout import Layout
     from conductor_loop.adapters.handoff.source import FolderSource, FolderState
     from conductor_loop.adapters.journal.writer import SqliteJournal
+    from conductor_loop.conductor.backlog import Backlog
     from conductor_loop.conductor.daemon import Conductor
     from conductor_loop.ports import Notices
     from conductor_loop.settings import Settings
@@ -100,18 +102,14 @@ class Observer:
     def _look_at(self, daemon: Daemon) -> Vitals:
         conductor, journal, folder = daemon.conductor, daemon.journal, daemon.source.state()
         backlog = conductor.backlog
-        running = list(backlog.running.values())
         return Vitals(
             time.time(),
             self._counts,
             checks=tuple(self._checks_or_why_not()),
             loops=tuple(self._loops(daemon)),
-            running=tuple(
-                Attempt(i.intent_id, shown(i.name), str(i.target), i.runs + 1)
-                for i in running[:_MOST_RUNNING]
-            ),
+            running=_attempts(backlog),
             workers=conductor.work.policy.workers,
-            waiting=len(backlog) - len(running),
+            waiting=len(backlog) - len(backlog.running),
             in_folder=daemon.source.unclaimed(),
             ignored=folder.ignored,
             oldest_at=_oldest(conductor, folder),
@@ -155,6 +153,19 @@ class Observer:
             most_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             started_at=self._started_at,
         )
+
+
+def _attempts(backlog: Backlog) -> tuple[Attempt, ...]:
+    return tuple(
+        Attempt(
+            intent_id=item.intent_id,
+            name=shown(item.name),
+            target=str(item.target),
+            attempt=item.runs + 1,
+            started_at=backlog.started_at[item.intent_id].timestamp(),
+        )
+        for item in islice(backlog.running.values(), _MOST_RUNNING)
+    )
 
 
 def _last_backup(settings: Settings) -> float | None:

@@ -8,7 +8,6 @@ import { byId, count, make, rate, seconds } from "./words.js";
 const FIRST_ROWS = 5000;
 const story = new Story();
 const rows = new Rows((id) => story.open(id));
-const runningSince = new Map();
 
 const FAILED = ["failed", "timed_out", "rejected", "quarantined"];
 const total = (ended, names) => names.reduce((sum, name) => sum + (ended[name] ?? 0), 0);
@@ -62,15 +61,12 @@ const opener = (id, ...what) => {
 };
 
 function showRunning(attempts, now) {
-  const keys = new Set(attempts.map((each) => `${each.intent_id} ${each.attempt}`));
-  for (const key of runningSince.keys()) if (!keys.has(key)) runningSince.delete(key);
   list("running", attempts.map((each) => {
-    const key = `${each.intent_id} ${each.attempt}`;
-    if (!runningSince.has(key)) runningSince.set(key, now);
     const name = opener(each.intent_id, each.name);
     name.append(make("span", { className: "why" }, each.target));
-    const past = now - runningSince.get(key);
-    return make("li", {}, name, make("span", { className: "num" }, `attempt ${each.attempt} · ${past < 1 ? "now" : seconds(past)}`));
+    // Also when the clock was set back; a daemon that is older than this page does not tell.
+    const past = each.started_at ? Math.max(0, now - each.started_at) : null;
+    return make("li", {}, name, make("span", { className: "num" }, `attempt ${each.attempt} · ${seconds(past)}`));
   }), "Nothing runs.");
 }
 
