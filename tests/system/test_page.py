@@ -52,6 +52,14 @@ def opened(server: Server, tmp_path: Path) -> Iterator[Browser]:
         assert browser.complaints == []
 
 
+@pytest.fixture(scope="module")
+def shown_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The page of a daemon to which nothing happens, for tests that only draw."""
+    top = tmp_path_factory.mktemp("shown")
+    with serving(Site(top)) as server, opened(server, top) as browser:
+        yield browser
+
+
 def text(browser: Browser, selector: str) -> str:
     return str(browser.run(f"document.querySelector({selector!r}).textContent"))
 
@@ -132,6 +140,54 @@ def test_who_comes_late_sees_how_long_an_attempt_has_run(site: Site, tmp_path: P
         site.wait_for_final(1)
     assert told is not None
     assert float(told[1]) > 3
+
+
+DRAWN = """(async (values) => {
+  const { drawLatency } = await import('/page/charts.js');
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  drawLatency(svg, values.map(([at, p95]) => ({ at, p50: p95, p95 })));
+  return ['circle', 'path'].map((tag) => svg.querySelectorAll(tag + '.two').length);
+})"""
+
+
+@pytest.mark.parametrize(
+    ("measured", "dots", "lines"),
+    [
+        ([(0, 0.2)], 1, 0),
+        ([(0, 0.2), (5, 0.3), (10, 0.2)], 0, 1),
+        ([(0, 0.2), (5, None), (10, 0.2)], 2, 0),
+        ([(0, 0.2), (5, 0.2), (10, None), (15, 0.2), (20, 0.2)], 0, 2),
+        ([(0, 0.2), (5, 0.2), (300, 0.2)], 1, 1),
+    ],
+    ids=["a lone point", "a line", "between idle steps", "across an idle step", "after silence"],
+)
+def test_latency_is_a_line_only_where_nothing_is_missing(
+    shown_page: Browser, measured: list[tuple[float, float | None]], dots: int, lines: int
+) -> None:
+    assert shown_page.run(f"{DRAWN}({json.dumps(measured)})") == [dots, lines]
+
+
+NEXT_WORD = """new Promise((resolve) => {
+  const events = new EventSource('/api/events');
+  events.addEventListener('now', (event) => { events.close(); resolve(event.data); });
+})"""
+
+
+def test_of_a_lone_burst_the_latency_is_drawn_and_told_for_a_minute(
+    site: Site, tmp_path: Path
+) -> None:
+    p95 = "[...document.querySelectorAll('#tiles dd')][4].textContent"
+    with serving(site) as server, opened(server, tmp_path) as browser:
+        site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(47)})
+        site.wait_for_final(47)
+
+        def has_rested() -> bool:
+            steps = json.loads(browser.run(NEXT_WORD))["history"]
+            return any(step["p95"] for step in steps) and steps[-1]["p95"] is None
+
+        wait_until(has_rested, "a step without any end followed")
+        browser.wait_for(f"!{p95}.startsWith('–')", "the minute is told")
+        browser.wait_for("document.querySelector('#latency :is(circle, path).two')", "it is drawn")
 
 
 def test_a_story_tells_the_trace_where_there_are_traces(site: Site, tmp_path: Path) -> None:

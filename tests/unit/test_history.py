@@ -27,6 +27,36 @@ def test_a_step_tells_what_ended_a_second_and_how_long_it_took() -> None:
     assert 0.01 < sample.p50 <= 0.025
 
 
+def test_the_last_minute_remembers_what_a_step_has_forgotten() -> None:
+    history = History()
+    for at in range(0, 46, 5):
+        ended = 47 if at >= 20 else 0
+        history.add(now := vitals(float(at), ended, 0, *[0.02] * ended))
+    minute = history.last_minute(now)
+    assert minute is not None
+    assert history.samples()[-1].p95 is None
+    assert minute.p95 is not None
+    assert 0.01 < minute.p95 <= 0.025
+    assert minute.succeeded == 47 / 45
+
+
+def test_what_ended_before_the_last_minute_is_no_part_of_it() -> None:
+    history = History()
+    for at in range(0, 121, 5):
+        ended = 47 if at >= 20 else 0
+        history.add(now := vitals(float(at), ended, 0, *[0.02] * ended))
+    minute = history.last_minute(now)
+    assert minute is not None
+    assert (minute.succeeded, minute.p95) == (0.0, None)
+
+
+def test_at_the_first_word_there_is_no_minute_yet() -> None:
+    history = History()
+    assert history.last_minute(vitals(100.0)) is None
+    history.add(first := vitals(100.0))
+    assert history.last_minute(first) is None
+
+
 def test_a_clock_that_is_set_back_makes_no_sample_and_no_end_of_it() -> None:
     history = History()
     for at in (100.0, 50.0, 56.0):

@@ -116,6 +116,8 @@ class Feed:
         return {
             "vitals": msgspec.to_builtins(vitals),
             "live": self._board.liveness(),
+            "oldest_seconds": self._board.oldest_seconds(),
+            "minute": msgspec.to_builtins(self._board.history.last_minute(vitals)),
             "history": msgspec.to_builtins(self._board.history.samples()),
             "queue": self._queue,
             "causes": self._causes(),

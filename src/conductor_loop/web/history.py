@@ -13,10 +13,11 @@ from conductor_loop.core.vitals import Vitals
 
 STEP_SECONDS = 5.0
 _STEPS = 180
+_WINDOW_SECONDS = 60.0
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One step; `p50` and `p95` are seconds, None when nothing ended in it."""
+    """One step, or the last minute; `p50` and `p95` are seconds, None when nothing ended in it."""
 
     at: float
     succeeded: float
@@ -33,24 +34,38 @@ class History:
     def __init__(self) -> None:
         self._samples: deque[Sample] = deque(maxlen=_STEPS)
         self._last: Vitals | None = None
+        # What each step began with, for as many steps as a minute has, and its own beginning.
+        self._begun: deque[Vitals] = deque(maxlen=int(_WINDOW_SECONDS / STEP_SECONDS) + 1)
 
     def add(self, vitals: Vitals) -> None:
         """Note the newest counts; a sample is made once a step has passed."""
         last = self._last
         if last is None or vitals.counts.ended.keys() < last.counts.ended.keys():
-            self._last = vitals
+            self._begin(vitals)
             return
         seconds = vitals.at - last.at
         # Also when the clock was set back.
         if 0 <= seconds < STEP_SECONDS:
             return
-        self._last = vitals
+        self._begin(vitals)
         if seconds > 0:
             self._samples.append(_sample(last, vitals, seconds))
+
+    def last_minute(self, now: Vitals) -> Sample | None:
+        """What ended in the minute before `now`, or since the first word; None at that word."""
+        for begun in self._begun:
+            seconds = now.at - begun.at
+            if 0 < seconds <= _WINDOW_SECONDS:
+                return _sample(begun, now, seconds)
+        return None
 
     def samples(self) -> Sequence[Sample]:
         """Everything that is kept."""
         return list(self._samples)
+
+    def _begin(self, vitals: Vitals) -> None:
+        self._last = vitals
+        self._begun.append(vitals)
 
 
 def _sample(last: Vitals, now: Vitals, seconds: float) -> Sample:

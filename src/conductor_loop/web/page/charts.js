@@ -4,6 +4,8 @@ import { rate, seconds } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 46, RIGHT = 6, TOP = 6, BOTTOM = 20, LONGEST = 900, SHORTEST = 120;
+// Samples are five seconds apart; where two are further, nobody knows what was between.
+const GAP_SECONDS = 12;
 
 function shape(tag, attributes, text = "") {
   const element = document.createElementNS(SVG, tag);
@@ -43,14 +45,40 @@ class Plane {
     const text = minutes ? `${minutes} min ago` : "now";
     this.svg.append(shape("text", { x, y: this.height - 4, "text-anchor": anchor }, text));
   }
+  /** Points of moment and value, which is null where nothing was measured. */
   path(points, className, { filled = false } = {}) {
-    if (!points.length) return;
+    for (const run of unbroken(points)) {
+      if (run.length === 1) this.dot(run[0], className);
+      else this.stroke(run, className, filled);
+    }
+  }
+  dot([at, value], className) {
+    this.svg.append(shape("circle", { class: className, cx: this.x(at).toFixed(1), cy: this.y(value).toFixed(1), r: 2.5 }));
+  }
+  stroke(points, className, filled) {
     const dots = points.map(([at, value]) => `${this.x(at).toFixed(1)},${this.y(value).toFixed(1)}`);
     const floor = this.y(0);
     const [first, last] = [this.x(points[0][0]), this.x(points.at(-1)[0])];
     const d = filled ? `M${first},${floor}L${dots.join("L")}L${last},${floor}Z` : `M${dots.join("L")}`;
     this.svg.append(shape("path", { class: className, d }));
   }
+}
+
+/** Runs of points between which nothing is missing. */
+function unbroken(points) {
+  const runs = [];
+  let before = null;
+  for (const point of points) {
+    const [at, value] = point;
+    if (value === null) {
+      before = null;
+      continue;
+    }
+    if (before === null || at - before > GAP_SECONDS) runs.push([]);
+    runs.at(-1).push(point);
+    before = at;
+  }
+  return runs;
 }
 
 const newest = (samples) => samples.at(-1)?.at ?? Date.now() / 1000;
@@ -70,8 +98,8 @@ export function drawLatency(svg, samples) {
   const known = samples.filter((s) => s.p95 !== null);
   const most = Math.max(0.01, ...known.map((s) => s.p95));
   const plane = new Plane(svg, most, samples, (value) => (value ? seconds(value) : "0"));
-  plane.path(known.map((s) => [s.at, s.p95]), "two");
-  plane.path(known.map((s) => [s.at, s.p50]), "one");
+  plane.path(samples.map((s) => [s.at, s.p95]), "two");
+  plane.path(samples.map((s) => [s.at, s.p50]), "one");
   const last = known.at(-1);
   svg.setAttribute("aria-label", last
     ? `Half took less than ${seconds(last.p50)}, 95 percent less than ${seconds(last.p95)}`

@@ -33,16 +33,16 @@ function tile(label, text, { small = "", bad = false } = {}) {
   return make("div", {}, make("dt", {}, label), value);
 }
 
-function showTiles(vitals, sample) {
+function showTiles({ vitals, minute, oldest_seconds: oldest }, sample) {
   const ended = vitals.counts.ended ?? {};
   const failed = total(ended, FAILED);
   const running = vitals.running?.length ?? 0;
   byId("tiles").replaceChildren(
     tile("Waiting", count((vitals.waiting ?? 0) + (vitals.in_folder ?? 0))),
     tile("Running", String(running), { small: `of ${vitals.workers ?? 0}` }),
-    tile("Oldest", vitals.oldest_at ? seconds(vitals.at - vitals.oldest_at) : "–"),
+    tile("Oldest", oldest ? seconds(oldest) : "–"),
     tile("Ended a second", rate(sample ? sample.succeeded + sample.failed : 0)),
-    tile("95 % took less than", seconds(sample?.p95)),
+    tile("95 % took less than", seconds(minute?.p95)),
     tile("Succeeded so far", count(ended.published ?? 0)),
     tile("Failed so far", count(failed), { bad: failed > 0 }),
   );
@@ -78,7 +78,7 @@ function showNow(now) {
   if (byId("headline").textContent !== headline) byId("headline").textContent = headline;
   byId("reason").textContent = reason;
   document.title = `${headline} · Conductor Loop`;
-  showTiles(vitals, sample);
+  showTiles(now, sample);
   drawThroughput(byId("throughput"), now.history);
   drawLatency(byId("latency"), now.history);
   showRunning(vitals.running ?? [], vitals.at);
