@@ -190,6 +190,92 @@ def test_of_a_lone_burst_the_latency_is_drawn_and_told_for_a_minute(
         browser.wait_for("document.querySelector('#latency :is(circle, path).two')", "it is drawn")
 
 
+def test_a_screen_reader_is_told_which_row_is_chosen_and_of_how_many(
+    site: Site, tmp_path: Path
+) -> None:
+    with serving(site) as server:
+        for name in ("intent-a.json", "intent-b.json"):
+            site.hand_over(name, intent())
+            site.verdict(name)
+        with opened(server, tmp_path) as browser:
+            browser.wait_for("document.querySelectorAll('#sheet .row').length === 2", "both")
+            browser.run("document.querySelector('#window').focus()")
+            assert not any(row.get("selected") for row in browser.accessible("row"))
+            browser.press("ArrowDown")
+            browser.press("ArrowDown")
+            (grid,) = browser.accessible("grid")
+            head, *rows = browser.accessible("row")
+            active = browser.run(
+                "document.getElementById(document.activeElement.getAttribute("
+                "'aria-activedescendant')).textContent"
+            )
+            headings = [each["name"] for each in browser.accessible("columnheader")]
+            cells = [each["name"] for each in browser.accessible("gridcell")]
+    assert grid["focused"] is True
+    assert "intent-a.json" in active
+    assert [row["selected"] for row in rows] == [False, True]
+    assert "selected" not in head
+    assert headings == ["State", "File", "Target", "Received", "Took"]
+    assert [cells[1], cells[6]] == ["intent-b.json", "intent-a.json"]
+
+
+def test_rows_are_read_in_their_order_wherever_a_new_one_comes_in(
+    site: Site, tmp_path: Path
+) -> None:
+    with serving(site) as server:
+        site.hand_over("intent-old.json", intent())
+        site.verdict("intent-old.json")
+        with opened(server, tmp_path) as browser:
+            browser.wait_for("document.querySelector('#sheet .row')", "the old one is shown")
+            site.hand_over("intent-new.json", intent())
+            browser.wait_for(f"{SHOWN_FILES}.includes('intent-new.json')", "the new one too")
+            assert browser.run(SHOWN_FILES) == ["intent-new.json", "intent-old.json"]
+
+
+def test_while_the_daemon_is_away_a_row_says_so_and_its_story_comes_when_it_is_back(
+    site: Site, tmp_path: Path
+) -> None:
+    with chromium(tmp_path / "profile") as browser:
+        with serving(site) as server:
+            site.hand_over("intent-a.json", intent())
+            site.verdict("intent-a.json")
+            browser.open(f"http://127.0.0.1:{server.port}/")
+            browser.wait_for("document.querySelector('#sheet .row')", "its row is shown")
+        browser.wait_for(
+            "document.querySelector('#link').textContent === 'not connected'", "it is away"
+        )
+        browser.run("document.querySelector('#sheet .row').click()")
+        browser.wait_for("document.querySelector('#story').open", "something is said")
+        assert "No word from the daemon" in text(browser, "#story-body")
+        with serving(site, "-http", f"127.0.0.1:{server.port}"):
+            browser.wait_for(
+                "document.querySelector('#story-title').textContent === 'intent-a.json'",
+                "it is told",
+            )
+    assert not [told for told in browser.complaints if "exceptionDetails" in told]
+
+
+def test_an_address_with_the_token_in_it_shows_everything(site: Site, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("a" * 32 + "\n")
+    token.chmod(0o600)
+    with (
+        serving(site, "-http-token-file", str(token)) as server,
+        chromium(tmp_path / "profile") as browser,
+    ):
+        site.hand_over("intent-a.json", intent())
+        site.verdict("intent-a.json")
+        browser.open(f"http://any:{'a' * 32}@127.0.0.1:{server.port}/")
+        browser.wait_for("document.querySelector('#sheet .row')", "its row is shown")
+        browser.run("document.querySelector('#sheet .row').click()")
+        browser.wait_for(
+            "document.querySelector('#story-title').textContent === 'intent-a.json'",
+            "and its story",
+        )
+        browser.wait_for("document.querySelector('#place').textContent", "and the folder")
+        assert browser.complaints == []
+
+
 def test_a_story_tells_the_trace_where_there_are_traces(site: Site, tmp_path: Path) -> None:
     with receiving() as receiver:
         site.environment |= receiver.environment

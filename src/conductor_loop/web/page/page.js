@@ -1,5 +1,6 @@
 // The page: follows the daemon by server-sent events and hands what it hears to its parts.
 
+import { ask, at } from "./asking.js";
 import { drawLatency, drawThroughput } from "./charts.js";
 import { Rows } from "./rows.js";
 import { Story } from "./story.js";
@@ -92,9 +93,9 @@ function showNow(now) {
 }
 
 async function loadRows() {
-  const answer = await fetch(`/api/intents?limit=${FIRST_ROWS}`);
-  if (answer.ok) rows.take((await answer.json()).intents);
-  return answer.ok;
+  const { told, why } = await ask(`/api/intents?limit=${FIRST_ROWS}`);
+  if (told) rows.take(told.intents);
+  else byId("found").textContent = why;
 }
 
 function connected(is) {
@@ -108,8 +109,8 @@ function connected(is) {
 }
 
 function follow() {
-  const events = new EventSource("/api/events");
-  events.addEventListener("open", () => { connected(true); loadRows(); });
+  const events = new EventSource(at("/api/events"));
+  events.addEventListener("open", () => { connected(true); loadRows(); story.again(); });
   events.addEventListener("now", (event) => showNow(JSON.parse(event.data)));
   events.addEventListener("intents", (event) => {
     const { intents, missed } = JSON.parse(event.data);
@@ -140,8 +141,8 @@ function beginTheme() {
 }
 
 beginTheme();
-fetch("/api/about").then((answer) => answer.json()).then((about) => {
-  byId("place").textContent = `${about.handoff} · ${about.version}`;
-}).catch(() => {});
+ask("/api/about").then(({ told }) => {
+  if (told) byId("place").textContent = `${told.handoff} · ${told.version}`;
+});
 follow();
 story.follow();

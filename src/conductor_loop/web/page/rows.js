@@ -1,5 +1,6 @@
 // The list of intents: filter, search, and only as many rows in the page as can be seen.
 
+import { ask } from "./asking.js";
 import { badge, byId, clock, count, make, seconds } from "./words.js";
 
 const HEIGHT = 36, SPARE = 8, MOST = 5000;
@@ -66,7 +67,7 @@ export class Rows {
       .sort((a, b) => b.seq - a.seq);
     this.chosen = chosen ? this.shown.findIndex((each) => each.intent_id === chosen) : -1;
     this.sheet.style.height = `${this.shown.length * HEIGHT}px`;
-    byId("rows").setAttribute("aria-rowcount", this.shown.length + 1);
+    this.view.setAttribute("aria-rowcount", this.shown.length + 1);
     const all = this.intents.size;
     const hint = words && !this.shown.length ? "; Enter looks for an older file of exactly this name" : "";
     byId("found").textContent = this.shown.length === all
@@ -77,7 +78,7 @@ export class Rows {
 
   draw() {
     const first = Math.max(0, Math.floor(this.view.scrollTop / HEIGHT) - SPARE);
-    const last = Math.min(this.shown.length, Math.ceil((this.view.scrollTop + this.view.clientHeight) / HEIGHT) + SPARE);
+    const last = Math.min(this.shown.length, Math.ceil((this.view.scrollTop + this.room) / HEIGHT) + SPARE);
     const wanted = new Map();
     for (let index = first; index < last; index += 1) {
       const intent = this.shown[index];
@@ -86,16 +87,36 @@ export class Rows {
       row.style.top = `${index * HEIGHT}px`;
       row.setAttribute("aria-rowindex", index + 2);
       row.setAttribute("aria-selected", index === this.chosen);
-      if (old && old.row !== row) old.row.replaceWith(row);
-      else if (!old) this.sheet.append(row);
       wanted.set(intent.intent_id, { intent, row });
     }
-    for (const [id, { row }] of this.drawn) if (!wanted.has(id)) row.remove();
+    for (const [id, { row }] of this.drawn) if (wanted.get(id)?.row !== row) row.remove();
     this.drawn = wanted;
+    this.arrange([...wanted.values()].map(({ row }) => row));
+    this.point();
+  }
+
+  // A screen reader reads in the order of the document, wherever a row stands on the screen.
+  arrange(inOrder) {
+    inOrder.forEach((row, index) => {
+      const there = this.sheet.children[index] ?? null;
+      if (there !== row) this.sheet.insertBefore(row, there);
+    });
+  }
+
+  // Focus stays on the grid, which names its active row, as long as that one is drawn.
+  point() {
+    const id = this.shown[this.chosen]?.intent_id;
+    if (this.drawn.has(id)) this.view.setAttribute("aria-activedescendant", `row-${id}`);
+    else this.view.removeAttribute("aria-activedescendant");
+  }
+
+  // The head lies over the first row's height.
+  get room() {
+    return this.view.clientHeight - HEIGHT;
   }
 
   row(intent) {
-    const cell = (className, ...children) => make("span", { role: "cell", className }, ...children);
+    const cell = (className, ...children) => make("span", { role: "gridcell", className }, ...children);
     const took = intent.final_at ? (new Date(intent.final_at) - new Date(intent.received_at)) / 1000 : null;
     const row = make("div", { role: "row", className: "row", id: `row-${intent.intent_id}` },
       cell("", badge(intent.state)),
@@ -104,12 +125,18 @@ export class Rows {
       cell("num faint", clock(intent.received_at)),
       cell("num faint", seconds(took)));
     row.title = intent.intent_file;
-    row.addEventListener("click", () => this.open(intent.intent_id));
+    row.addEventListener("click", () => this.choose(intent.intent_id));
     return row;
   }
 
+  choose(id) {
+    this.chosen = this.shown.findIndex((each) => each.intent_id === id);
+    this.draw();
+    this.open(id);
+  }
+
   move(event) {
-    const page = Math.floor(this.view.clientHeight / HEIGHT) - 1;
+    const page = Math.max(1, Math.floor(this.room / HEIGHT) - 1);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     if (event.key === "Enter" && this.shown[this.chosen]) this.open(this.shown[this.chosen].intent_id);
     if (!(event.key in steps) || !this.shown.length) return;
@@ -117,14 +144,13 @@ export class Rows {
     this.chosen = Math.min(Math.max(this.chosen + steps[event.key], 0), this.shown.length - 1);
     const top = this.chosen * HEIGHT;
     if (top < this.view.scrollTop) this.view.scrollTop = top;
-    if (top + HEIGHT > this.view.scrollTop + this.view.clientHeight) this.view.scrollTop = top + HEIGHT - this.view.clientHeight;
+    if (top + HEIGHT > this.view.scrollTop + this.room) this.view.scrollTop = top + HEIGHT - this.room;
     this.draw();
-    this.view.setAttribute("aria-activedescendant", `row-${this.shown[this.chosen].intent_id}`);
   }
 
   async find(name) {
-    const answer = await fetch(`/api/find?${new URLSearchParams({ name })}`);
-    if (answer.ok) this.open((await answer.json()).intent_id);
-    else byId("found").textContent = `no intent was ever handed over as ${name}`;
+    const { told, status, why } = await ask(`/api/find?${new URLSearchParams({ name })}`);
+    if (told) this.open(told.intent_id);
+    else byId("found").textContent = status === 404 ? `no intent was ever handed over as ${name}` : why;
   }
 }

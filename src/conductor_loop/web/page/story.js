@@ -1,5 +1,6 @@
 // One intent's whole story, in a dialog; the address carries its id, so it can be passed on.
 
+import { ask } from "./asking.js";
 import { badge, byId, clock, make, stateWords } from "./words.js";
 
 export class Story {
@@ -22,17 +23,22 @@ export class Story {
   async open(id) {
     history.replaceState(null, "", `#${id}`);
     this.shownId = id;
-    const answer = await fetch(`/api/intents/${id}`);
+    const { told, why } = await ask(`/api/intents/${id}`);
     if (this.shownId !== id) return;
-    byId("story-title").textContent = answer.ok ? "" : "This intent cannot be shown";
-    byId("story-body").replaceChildren();
-    if (answer.ok) this.show(await answer.json());
-    else byId("story-body").textContent = `${answer.status}: ${await answer.text()}`;
+    if (told) this.show(told);
+    else {
+      byId("story-title").textContent = "This intent cannot be shown";
+      byId("story-body").replaceChildren(make("p", {}, why));
+    }
     if (!this.dialog.open) this.dialog.showModal();
   }
 
   changed(ids) {
-    if (this.shownId && ids.includes(this.shownId)) this.open(this.shownId);
+    if (ids.includes(this.shownId)) this.again();
+  }
+
+  again() {
+    if (this.shownId) this.open(this.shownId);
   }
 
   show(intent) {
