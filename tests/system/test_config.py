@@ -101,6 +101,23 @@ def test_sighup_reads_again_and_is_on_record(
     assert daemon.is_alive
 
 
+def noticed(site: Site) -> int:
+    """How often the daemon put on record that its settings changed."""
+    return len(site.asked("audit", "show", "--action", "security.settings_reloaded"))
+
+
+def test_reading_again_what_did_not_change_is_no_notice(
+    site: Site, daemon: Daemon, settings_file: Path
+) -> None:
+    assert site.asked("config", "reload")["changed"] == []
+    assert daemon.has_said("settings read again: nothing changed")
+    write(settings_file, 'log-level = "error"\n')
+    assert site.asked("config", "reload")["changed"] == ["log-level"]
+    wait_until(lambda: noticed(site) > 0, "the change is on record")
+    # They are recorded in order: one of the first reload would be there by now.
+    assert noticed(site) == 1
+
+
 def test_flags_go_over_the_file_also_when_it_is_read_again(site: Site, settings_file: Path) -> None:
     with site.daemon("-config", str(settings_file), "-log-level", "info") as running:
         write(settings_file, 'log-level = "error"\n')

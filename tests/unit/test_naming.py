@@ -12,7 +12,9 @@ from conductor_loop.core.naming import (
     LONGEST_NAME,
     collision_name,
     error_log_name,
+    from_shown,
     is_intent_name,
+    meant,
     shown,
     verdict_name,
     with_suffix,
@@ -74,6 +76,35 @@ def test_a_shown_name_is_printable(name: bytes) -> None:
 @example(b"\\xad", b"\xad")
 def test_two_names_never_look_the_same(one: bytes, other: bytes) -> None:
     assert (shown(one) == shown(other)) == (one == other)
+
+
+@given(NAMES)
+def test_a_shown_name_is_read_back(name: bytes) -> None:
+    assert from_shown(shown(name)) == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "intent-\\.json",
+        "intent-\\x41.json",
+        "intent-\\xFF.json",
+        "intent-\\u0041.json",
+        "intent-\\ud800.json",
+        "intent-\\U00110000.json",
+        "intent-\\xc3\\xa4.json",
+        "intent-\udcff.json",
+        "intent-\x1b.json",
+    ],
+)
+def test_what_no_name_shows_as_is_not_read(text: str) -> None:
+    assert from_shown(text) is None
+
+
+def test_a_name_with_an_escape_may_be_meant_as_it_is_or_as_it_is_shown() -> None:
+    assert meant(b"intent-\\xff.json") == (b"intent-\\xff.json", b"intent-\xff.json")
+    assert meant("intent-größe.json".encode()) == ("intent-größe.json".encode(),)
+    assert meant(b"intent-\xff.json") == (b"intent-\xff.json",)
 
 
 def test_names_with_room_only_get_a_suffix() -> None:

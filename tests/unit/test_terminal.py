@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 
@@ -13,6 +14,7 @@ from conductor_loop.cli.terminal import (
     print_line,
     print_raised,
     print_table,
+    table_lines,
 )
 from conductor_loop.core.faults import UsageError
 from conductor_loop.settings import SettingsMistaken
@@ -41,6 +43,29 @@ def test_columns_are_as_wide_as_their_widest_cell(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().out == (
         "ID  NAME              STATE\n1   intent-long.json  ok\n22  a\\n\n"
     )
+
+
+LONG = "intent-" + "x" * 243 + ".json"
+
+
+def test_one_column_is_cut_in_the_middle_so_that_rows_fit_the_screen() -> None:
+    rows = [("1", LONG, "ok"), ("2", "intent-a.json", "ok")]
+    head, first, second = table_lines(("ID", "NAME", "STATE"), rows, cut="NAME", width=80)
+    assert len(first) <= 80
+    assert re.fullmatch(r"1   intent-x+…x+\.json  ok", first)
+    assert len(first) - len("ok") == head.index("STATE") == second.index("ok")
+
+
+def test_on_the_narrowest_screen_forty_characters_stay() -> None:
+    (_, line) = table_lines(("NAME",), [(LONG,)], cut="NAME", width=10)
+    assert len(line) == 40
+    (_, line) = table_lines(("NAME",), [("x" * 40,)], cut="NAME", width=10)
+    assert line == "x" * 40
+
+
+def test_where_there_is_no_screen_nothing_is_cut(capfd: pytest.CaptureFixture[str]) -> None:
+    print_table(("NAME", "ID"), [(LONG, "1")], cut="NAME")
+    assert LONG in capfd.readouterr().out
 
 
 def test_json_is_plain_ascii(capfd: pytest.CaptureFixture[str]) -> None:

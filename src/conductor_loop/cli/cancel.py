@@ -20,7 +20,8 @@ from conductor_loop.settings import Settings
 NAME = "cancel"
 HELP = (
     "End intents that wait or run, for good: their verdict says skipped, cancelled, by whom and\n"
-    "why. One intent, all of a target, or with -all everything."
+    "why. One intent, all of a target, or with -all everything. FILE is a name as it is or is\n"
+    "shown."
 )
 EXAMPLES = """\
 conductor-loop cancel intent-scale-up-001.json -why "wrong cluster"

@@ -7,7 +7,7 @@ import os
 from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.identity import is_ulid
-from conductor_loop.core.naming import shown
+from conductor_loop.core.naming import meant, shown
 from conductor_loop.core.records import Summary
 
 
@@ -18,14 +18,32 @@ class NoSuchIntent(ConductorError):
     exit_status = 2
 
 
+class AmbiguousName(ConductorError):
+    """A name is that of one file, and another one is shown so."""
+
+    code = "ambiguous_name"
+    exit_status = 2
+
+
 def find_intent(reader: JournalReader, word: str) -> Summary:
-    """The intent of an id, or the newest one handed over under a file name (a path will do)."""
+    """The intent of an id, or the newest one handed over under a file name (a path will do).
+
+    A name may be written as it is or as it is shown. Raises NoSuchIntent, and AmbiguousName when
+    these are two.
+    """
     found = reader.summary(word.upper()) if is_ulid(word.upper()) else None
     if found is not None:
         return found
     name = os.path.basename(os.fsencode(word))
-    for summary in reader.summaries_of(name):
-        return summary
+    newest = [each for one in meant(name) for each in reader.summaries_of(one)[:1]]
+    if len(newest) == 1:
+        return newest[0]
+    if newest:
+        raise AmbiguousName(
+            f"{word} may mean two files",
+            hint="say which by its id: "
+            + ", or ".join(f"{each.intent_id} ({shown(each.name)})" for each in newest),
+        )
     raise NoSuchIntent(
         f"no intent {shown(name)}",
         hint="conductor-loop list shows what was picked up; list --ignored what was not and why",

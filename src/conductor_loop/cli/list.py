@@ -14,7 +14,11 @@ from conductor_loop.core.story import moment, summary_json
 from conductor_loop.settings import Settings
 
 NAME = "list"
-HELP = "List intents and where they stand, newest first. Reads only; works beside a daemon."
+HELP = (
+    "List intents and where they stand, newest first. Reads only; works beside a daemon.\n"
+    "On a terminal a name of more than 40 characters is cut in the middle where rows would not\n"
+    "fit, and the ID tells which it is; into a pipe and with -json names are whole."
+)
 EXAMPLES = """\
 conductor-loop list                              # the newest 50
 conductor-loop list -failed                      # what needs a person
@@ -49,7 +53,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print_json([summary_json(summary) for summary in summaries])
         return 0
     if summaries:
-        print_table(("RECEIVED", "STATE", "TARGET", "FILE", "ID"), map(_row, summaries))
+        print_table(("RECEIVED", "STATE", "TARGET", "FILE", "ID"), map(_row, summaries), cut="FILE")
     _print_counts(reader)
     return 0
 

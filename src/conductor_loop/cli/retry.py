@@ -17,7 +17,8 @@ NAME = "retry"
 HELP = (
     "Run a failed, timed out or skipped intent again. A final state never changes: a new intent\n"
     "is made from the same bytes, which names the old one and enters last. Refused when a newer\n"
-    "intent of the target exists, unless forced: it would undo that one."
+    "intent of the target exists, unless forced: it would undo that one. FILE is a name as it is\n"
+    "or is shown."
 )
 EXAMPLES = """\
 conductor-loop retry intent-scale-up-001.json
@@ -29,7 +30,7 @@ _MOST = 1_000_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which, and why."""
-    parser.add_argument("intents", nargs="*", metavar="FILE|ID", help="one or more intents")
+    parser.add_argument("intents", nargs="*", metavar="FILE|ID", help="one or more, by name or id")
     parser.add_argument("--failed", action="store_true", help="all that failed or timed out")
     parser.add_argument("--force", action="store_true", help="even over a newer intent")
     parser.add_argument("--why", default="", help="the reason, for the record")

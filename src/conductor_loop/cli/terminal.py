@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.scrubbing import scrubbed_message
+
+NEVER_CUT = 40
+"""Characters that a cell keeps on the narrowest screen."""
 
 
 def print_json(value: object) -> None:
@@ -24,19 +28,52 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(fitted(text) + "\n")
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print columns as wide as their widest cell; the last one is not padded."""
-    for line in table_lines(headings, rows):
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, cut: str = "") -> None:
+    """Print columns as wide as their widest cell; the last one is not padded.
+
+    On a terminal the column `cut` is shortened where rows would not fit; elsewhere nothing is.
+    """
+    width = screen_size().columns if cut and sys.stdout.isatty() else None
+    for line in table_lines(headings, rows, cut=cut, width=width):
         sys.stdout.write(line + "\n")
 
 
-def table_lines(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lay the same out as lines."""
+def table_lines(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    cut: str = "",
+    width: int | None = None,
+) -> Iterator[str]:
+    """Lay the same out as lines; `width` is that of the screen, in characters."""
     lines = [list(headings), *([_fit(cell) for cell in row] for row in rows)]
+    if cut and width is not None:
+        _shorten(lines, list(headings).index(cut), width)
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         yield _encodable("  ".join(padded).rstrip())
+
+
+def screen_size() -> os.terminal_size:
+    """How large the screen is now; LINES and COLUMNS count only where a serial line says nothing.
+
+    Whoever exported them did so before the window was made smaller.
+    """
+    size = os.get_terminal_size(sys.stdout.fileno())
+    return size if size.columns and size.lines else shutil.get_terminal_size()
+
+
+def _shorten(lines: list[list[str]], column: int, width: int) -> None:
+    """Cut the cells of a column in the middle, so that all of it fits if that can be."""
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    others = sum(widths) - widths[column] + 2 * (len(widths) - 1)
+    room = max(width - others, NEVER_CUT)
+    mark = "…" if _encodable("…") == "…" else "..."
+    for line in lines:
+        text, kept = line[column], room - len(mark)
+        if len(text) > room:
+            line[column] = text[: kept - kept // 2] + mark + text[-(kept // 2) :]
 
 
 def fitted(text: str) -> str:

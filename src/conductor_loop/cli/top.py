@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import select
-import shutil
 import signal
 import sys
 import time
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from conductor_loop.cli.flags import add_settings
-from conductor_loop.cli.terminal import fitted, print_json, table_lines
+from conductor_loop.cli.terminal import fitted, print_json, screen_size, table_lines
 from conductor_loop.core.durations import format_duration
 from conductor_loop.core.naming import shown
 from conductor_loop.core.story import moment
@@ -66,22 +65,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _watch(looking: Looking, settings: Settings) -> None:
     while True:
         due = time.monotonic() + _SECONDS
-        size = _size()
-        lines = list(_frame(looking.look(), settings, size.lines))[: size.lines - 1]
+        size = screen_size()
+        lines = list(_frame(looking.look(), settings, size))[: size.lines - 1]
         cut = (line[: size.columns] for line in lines)
         sys.stdout.write(_HOME + "".join(line + _LINE_END for line in cut) + _REST)
         sys.stdout.flush()
         if _is_told_to_end(due):
             return
-
-
-def _size() -> os.terminal_size:
-    """How large the screen is now; LINES and COLUMNS count only where a serial line says nothing.
-
-    Whoever exported them did so before the window was made smaller.
-    """
-    size = os.get_terminal_size(sys.stdout.fileno())
-    return size if size.columns and size.lines else shutil.get_terminal_size()
 
 
 def _is_told_to_end(due: float) -> bool:
@@ -118,11 +108,12 @@ def _screen() -> Iterator[None]:
             termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def _frame(glance: Glance, settings: Settings, height: int | None) -> Iterator[str]:
-    """The lines of one frame; `height` bounds what is shown of the last part."""
-    top = [*_head(glance, settings), *_running(glance), *_queue(glance)]
+def _frame(glance: Glance, settings: Settings, size: os.terminal_size | None) -> Iterator[str]:
+    """The lines of one frame; `size` bounds what is shown of the last part, and long names."""
+    width = size.columns if size else None
+    top = [*_head(glance, settings), *_running(glance, width), *_queue(glance)]
     yield from top
-    most = 10 if height is None else max(1, height - len(top) - 4)
+    most = 10 if size is None else max(1, size.lines - len(top) - 4)
     yield from _recent(glance, most)
 
 
@@ -150,13 +141,14 @@ def _state(glance: Glance) -> str:
     return f"{'NOT READY' if glance.failing else 'ready'}  pid {glance.daemon_pid}"
 
 
-def _running(glance: Glance) -> Iterator[str]:
+def _running(glance: Glance, width: int | None) -> Iterator[str]:
     running = glance.vitals.running if glance.vitals else ()
     rows = [
         (r.target, str(r.attempt), _whole(glance.running_seconds(r)), r.name, r.intent_id)
         for r in running
     ]
-    yield from _part("running", ("RUNS", "ATTEMPT", "FOR", "FILE", "ID"), rows)
+    headings = ("RUNS", "ATTEMPT", "FOR", "FILE", "ID")
+    yield from _part("running", headings, rows, cut="FILE", width=width)
 
 
 def _queue(glance: Glance) -> Iterator[str]:
@@ -174,12 +166,19 @@ def _recent(glance: Glance, most: int) -> Iterator[str]:
         yield from table_lines(("ENDED", "AS", "TARGET", "FILE"), rows)
 
 
-def _part(name: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _part(
+    name: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    cut: str = "",
+    width: int | None = None,
+) -> Iterator[str]:
     if not rows:
         return
     most = _MOST_LINES[name]
     yield ""
-    yield from table_lines(headings, rows[:most])
+    yield from table_lines(headings, rows[:most], cut=cut, width=width)
     if len(rows) > most:
         yield f"... and {len(rows) - most} more"
 

@@ -20,7 +20,7 @@ from conductor_loop.settings.tracing import are_traces_on
 NAME = "why"
 HELP = (
     "Tell everything that happened to one intent, oldest first: what was decided and on what\n"
-    "evidence. FILE means the newest intent handed over under that name."
+    "evidence. FILE means the newest intent handed over under that name, as it is or is shown."
 )
 EXAMPLES = """\
 conductor-loop why intent-scale-up-001.json

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 # NAME_MAX of every common Linux file system (limits.h(0p)).
 LONGEST_NAME = 255
 _PREFIX, _SUFFIX = b"intent-", b".json"
+_ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
 def is_intent_name(name: bytes) -> bool:
@@ -39,6 +41,30 @@ def _shown_character(character: str) -> str:
     if point < 0x80:
         return f"\\x{point:02x}"
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def from_shown(text: str) -> bytes | None:
+    """Read a name back from what `shown` made of it; None for a text that it never makes."""
+    try:
+        read = _ESCAPE.sub(lambda found: _unescaped(found[1]), text)
+        name = read.encode("utf-8", "surrogateescape")
+    except ValueError:  # an escape of what is no character
+        return None
+    return name if shown(name) == text else None
+
+
+def _unescaped(escape: str) -> str:
+    if escape == "\\":
+        return escape
+    point = int(escape[1:], 16)
+    # As `decode` marks a byte that is no UTF-8.
+    return chr(0xDC00 + point if escape[0] == "x" and point >= 0x80 else point)
+
+
+def meant(name: bytes) -> tuple[bytes, ...]:
+    """The names that somebody may mean who wrote this one: itself, and the one that shows so."""
+    read = from_shown(name.decode("utf-8", "surrogateescape"))
+    return (name,) if read is None or read == name else (name, read)
 
 
 def with_suffix(name: bytes, suffix: bytes) -> bytes:

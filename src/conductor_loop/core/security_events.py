@@ -39,7 +39,7 @@ KINDS: dict[str, tuple[Severity, str]] = {
     "daemon_started": (Severity.INFO, "the daemon started"),
     "daemon_stopped": (Severity.INFO, "the daemon ended in order"),
     "state_imported": (Severity.LOW, "what the original had processed was taken over"),
-    "settings_reloaded": (Severity.LOW, "the settings were read again while the daemon ran"),
+    "settings_reloaded": (Severity.LOW, "settings changed while the daemon ran"),
     "switched_off": (Severity.MEDIUM, "a protection was switched off by the settings"),
     "foreign_verdict": (
         Severity.HIGH,

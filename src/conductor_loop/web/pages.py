@@ -17,6 +17,7 @@ from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.core.events import Output, Published
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.identity import is_ulid
+from conductor_loop.core.naming import LONGEST_NAME, meant
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import RETRIABLE, State
 from conductor_loop.core.story import exact_moment, summary_json, tell
@@ -27,6 +28,7 @@ from conductor_loop.web.packages import Packages
 from conductor_loop.web.records import Records
 
 MOST_ROWS = 5_000
+_LONGEST_SHOWN = 4 * LONGEST_NAME
 _KINDS = {
     ".html": "text/html",
     ".css": "text/css",
@@ -101,8 +103,8 @@ class Pages:
         return _json({**facts, **await self._packages.show(outputs)})
 
     async def find(self, request: Request) -> Response:
-        """The newest intent of exactly this file name, however old it is."""
-        name = os.fsencode(request.query_params.get("name", "")[:1024])
+        """The newest intent of exactly this file name, as it is or is shown, however old."""
+        name = os.fsencode(request.query_params.get("name", "")[:_LONGEST_SHOWN])
         return await self._answer(lambda reader: _named(reader, name))
 
     async def _answer(self, question: Callable[[JournalReader], object]) -> Response:
@@ -162,8 +164,10 @@ def _listed(reader: JournalReader, limit: int) -> object:
 
 
 def _named(reader: JournalReader, name: bytes) -> object:
-    found = reader.newest_by_name(name)
-    return None if found is None else {"intent_id": found[0]}
+    for one in meant(name):
+        if (found := reader.newest_by_name(one)) is not None:
+            return {"intent_id": found[0]}
+    return None
 
 
 def _assets() -> list[Route]:

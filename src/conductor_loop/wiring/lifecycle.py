@@ -53,15 +53,19 @@ async def keeping_informed(
 def read_settings_again(
     reloading: Reloading, notices: Notices, by: str
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Read the settings again for somebody, and put it on record. Raises SettingsMistaken."""
+    """Read the settings again for somebody, and put on record what changed.
+
+    Raises SettingsMistaken.
+    """
     done = reloading.reload()
     _log.info("settings read again: %s", done.describe())
-    notices.report(
-        "settings_reloaded",
-        by=by,
-        changed=", ".join(done.changed),
-        config_sha256=reloading.running.digest(),
-    )
+    if done.changed:
+        notices.report(
+            "settings_reloaded",
+            by=by,
+            changed=", ".join(done.changed),
+            config_sha256=reloading.running.digest(),
+        )
     return done.changed, done.needs_restart
 
 
