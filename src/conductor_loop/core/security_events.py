@@ -61,7 +61,10 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "read a key meanwhile, rotate it",
     ),
     RESTORED: (Severity.HIGH, "an operator put the journal back, or had it made anew"),
-    "key_rotated": (Severity.MEDIUM, "an operator had the daemon sign with a new key"),
+    "key_rotated": (
+        Severity.MEDIUM,
+        "a new key signs: `keys rotate`, or -key-file has another one",
+    ),
     "http_ended": (Severity.MEDIUM, "the process that serves HTTP ended and was started again"),
     "symlink_seen": (Severity.HIGH, "a symlink was handed over as an intent; it was not followed"),
     "special_file_seen": (

@@ -23,6 +23,7 @@ from conductor_loop.settings.tracing import are_traces_on
 
 _log = logging.getLogger("conductor_loop")
 _PACKAGE = Path(conductor_loop.__file__)
+_NEVER_SEEN = (Path("/"), Path("/etc"))
 _TRACE_FILES = (
     *(
         f"OTEL_EXPORTER_OTLP_{signal}{file}"
@@ -162,10 +163,9 @@ def _rules(settings: Settings, state: Path) -> Iterator[tuple[str, bytes]]:
             yield "see", os.fsencode(value.absolute())
     if are_traces_on(settings, os.environ):
         yield from (("see", os.fsencode(path)) for path in trace_certificates(os.environ))
-    if settings.config is not None:
-        # Read again on demand, when another file may have its name; never /etc as a whole.
-        folder = settings.config.absolute().parent.resolve()
-        if folder not in (Path("/"), Path("/etc")):
+    # Read again, when another file may have their name; never /etc as a whole.
+    for path in (settings.config, settings.key_file):
+        if path is not None and (folder := path.absolute().parent.resolve()) not in _NEVER_SEEN:
             yield "see", os.fsencode(folder)
 
 

@@ -49,6 +49,7 @@ from conductor_loop.wiring.adoption import adopting
 from conductor_loop.wiring.backups import backing_up
 from conductor_loop.wiring.ground import Ground, open_ground
 from conductor_loop.wiring.guarding import guarding, watchers
+from conductor_loop.wiring.key_renewal import KeyRenewal, renewing_key
 from conductor_loop.wiring.lifecycle import (
     keeping_informed,
     read_settings_again,
@@ -114,7 +115,8 @@ async def _serve(
         checking = partial(checks, conductor, source, journal, restraint, meters.counts.alerts)
         served.callback(observer.attend, None)
         observer.attend(Daemon(conductor, source, journal, layout, checking))
-        read_again = partial(read_settings_again, reloading, ground.notices)
+        renewal = KeyRenewal(ground.keys, ground.notices, clock)
+        read_again = partial(read_settings_again, reloading, renewal, ground.notices)
         control = Control(
             conductor.steering,
             Sight(observer.checks, observer.look, ground.protections),
@@ -129,6 +131,7 @@ async def _serve(
             keeping_informed(manager, conductor, observer.stuck),
             guarding(settings, ground, conductor, restraint, clock, token),
             backing_up(settings, Path(layout.state_path), clock),
+            renewing_key(renewal, settings.key_file),
         ):
             _log.info(_greeting(settings))
             # What starting took goes back; what is left lives as long as the process, so that the

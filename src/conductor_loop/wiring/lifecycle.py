@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from conductor_loop.adapters.systemd.notify import ServiceManager
 from conductor_loop.conductor.daemon import Conductor
@@ -18,6 +19,7 @@ from conductor_loop.operations.vitals import Observer
 from conductor_loop.ports import Notices
 from conductor_loop.settings import Settings
 from conductor_loop.settings.reloading import Reloading
+from conductor_loop.wiring.key_renewal import KeyRenewal
 
 _log = logging.getLogger("conductor_loop")
 
@@ -51,13 +53,17 @@ async def keeping_informed(
 
 
 def read_settings_again(
-    reloading: Reloading, notices: Notices, by: str
+    reloading: Reloading, renewal: KeyRenewal, notices: Notices, by: str
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Read the settings again for somebody, and put on record what changed.
+    """Read the settings and the key file again for somebody, and put on record what changed.
 
-    Raises SettingsMistaken.
+    Raises SettingsMistaken and KeysUnusable, and then nothing has changed.
     """
+    key = renewal.newly_given()
     done = reloading.reload()
+    if key is not None:
+        renewal.take(key, by)
+        done = replace(done, changed=(*done.changed, "key-file"))
     _log.info("settings read again: %s", done.describe())
     if done.changed:
         notices.report(

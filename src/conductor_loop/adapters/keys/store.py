@@ -87,10 +87,10 @@ class Keys:
     """`ports.Signer` and `core.jws.Verifier`: signs with the newest key, knows every earlier."""
 
     def __init__(
-        self, folder: Path, private: Private, *, is_given: bool, recorded: Custody | None
+        self, folder: Path, private: Private, *, given: Path | None, recorded: Custody | None
     ) -> None:
         self._folder = folder
-        self._is_given = is_given
+        self._given = given
         self.recorded = recorded
         """What the chain of custody got when the key was opened, if that was anything."""
         self._use(private)
@@ -122,7 +122,7 @@ class Keys:
 
         Raises KeysUnusable when the key is not ours to replace, or cannot be written.
         """
-        if self._is_given:
+        if self._given is not None:
             raise _rotated_elsewhere()
         new = new_private()
         with _opened(self._folder) as folder:
@@ -133,6 +133,22 @@ class Keys:
             _install(folder, self._folder, new, _Change("rotated", now, by, old))
         self._use(new)
         return new.kid
+
+    def newly_given(self) -> Private | None:
+        """The key that -key-file has now, unless it is the one that signs. Raises KeysUnusable."""
+        if self._given is None:
+            return None
+        private = given_key(self._given)
+        return None if private.kid == self.kid else private
+
+    def take(self, given: Private, now: datetime, by: str) -> None:
+        """Sign with a newly given key from now on, vouched for by the one before it.
+
+        Raises KeysUnusable when that cannot be recorded, and then nothing has changed.
+        """
+        with _opened(self._folder) as folder:
+            _take_over(folder, self._folder, given, self._private, now, by)
+        self._use(given)
 
     def _use(self, private: Private) -> None:
         self._private, self._kid = private, private.kid
@@ -164,6 +180,9 @@ def open_keys(state_dir: Path, now: datetime, by: str, *, given: Path | None = N
         if given is not None:
             private = given_key(given)
             _take_over(folder, path, private, own, now, by)
+            if own is not None:
+                os.unlink(SIGNING, dir_fd=folder)
+                disk.sync(folder)
         elif own is not None:
             private = own
             _recognise(folder, path, own, chain, now, by)
@@ -174,7 +193,7 @@ def open_keys(state_dir: Path, now: datetime, by: str, *, given: Path | None = N
             _tell_made(private.kid, chain)
     grown = read_chain(state_dir)
     recorded = grown[-1] if len(grown) > len(chain) else None
-    return Keys(path, private, is_given=given is not None, recorded=recorded)
+    return Keys(path, private, given=given, recorded=recorded)
 
 
 def rotate_own_key(state_dir: Path, now: datetime, by: str) -> str:
@@ -188,7 +207,7 @@ def rotate_own_key(state_dir: Path, now: datetime, by: str) -> str:
 def _rotated_elsewhere() -> KeysUnusable:
     return KeysUnusable(
         "the key comes from -key-file, so it is rotated where that comes from",
-        hint="put the new key there and restart; the old public key is kept",
+        hint="put the new key there, and it is taken; the old public key is kept",
         code="key_is_given",
     )
 
@@ -234,17 +253,15 @@ def _recognise(
 
 
 def _take_over(
-    folder: int, path: Path, given: Private, own: Private | None, now: datetime, by: str
+    folder: int, path: Path, given: Private, before: Private | None, now: datetime, by: str
 ) -> None:
-    """Record a given key that is new here, signed by our own if there was one; drop that."""
+    """Record a given key that is new here, signed by the one before it if we have that."""
     chain = read_chain(path.parent)
-    if not chain or chain[-1].kid != given.kid:
-        is_current = own is not None and bool(chain) and chain[-1].kid == own.kid
-        _record(folder, path, given, _Change("given", now, by, own if is_current else None))
-        _log.info("signing with the key of -key-file, %s", given.kid)
-    if own is not None:
-        os.unlink(SIGNING, dir_fd=folder)
-        disk.sync(folder)
+    if chain and chain[-1].kid == given.kid:
+        return
+    is_current = before is not None and bool(chain) and chain[-1].kid == before.kid
+    _record(folder, path, given, _Change("given", now, by, before if is_current else None))
+    _log.info("signing with the key of -key-file, %s", given.kid)
 
 
 def _finish_rotation(folder: int, state_dir: Path) -> None:
