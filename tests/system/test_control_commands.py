@@ -118,6 +118,7 @@ def test_a_pause_outlives_a_restart_and_tells_who_and_why(site: Site) -> None:
 
 
 def test_a_pause_can_be_set_and_lifted_while_no_daemon_runs(site: Site) -> None:
+    site.once()
     site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
     assert done(site, "pause", "-target", "oran-sim/amf").endswith(
         "no daemon runs here: it holds from its next start on\n"
@@ -144,6 +145,7 @@ def test_a_journal_that_others_could_read_is_told_of_by_the_command_that_closes_
 
 
 def test_once_gives_up_when_it_is_paused_for_longer_than_the_timeout(site: Site) -> None:
+    site.once()
     site.hand_over_all({"intent-a.json": intent()})
     done(site, "pause")
     finished = site.once("-timeout", "300ms")
@@ -154,6 +156,7 @@ def test_once_gives_up_when_it_is_paused_for_longer_than_the_timeout(site: Site)
 
 
 def test_once_gives_up_when_only_a_paused_target_is_left(site: Site) -> None:
+    site.once()
     site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
     done(site, "pause", "-target", "oran-sim/amf")
     with site.daemon("-once", "-timeout", "300ms", ready=False) as daemon:
@@ -177,7 +180,7 @@ def test_the_answer_to_a_change_is_json_when_asked(site: Site) -> None:
 
 
 def test_what_is_no_target_is_refused(site: Site) -> None:
-    site.handoff.mkdir()
+    site.once()
     assert "'amf' is no target" in refused(site, "pause", "-target", "amf")
 
 
@@ -322,7 +325,9 @@ def test_health_is_0_only_while_a_ready_daemon_runs(site: Site) -> None:
         assert site.command("health").returncode == 1
         assert {c["name"] for c in site.asked("health")["checks"] if not c["ok"]} == {"not-paused"}
         daemon.kill()
-    assert "no daemon runs on this state dir" in refused(site, "health")
+    told = refused(site, "health")
+    assert f"no daemon runs on {site.state}" in told
+    assert "-config FILE" in told
     assert site.asked("health") == {
         "live": False, "ready": False, "daemon_pid": None, "checks": [],
     }  # fmt: skip
@@ -415,6 +420,18 @@ def test_why_of_an_unknown_name_says_where_to_look(past: Site) -> None:
 def test_asking_where_nothing_was_ever_handed_over_is_told_so(site: Site) -> None:
     for words in (["list"], ["why", "intent-a.json"]):
         assert "no journal at" in refused(site, *words)
+    assert not site.handoff.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["pause"], ["resume"], ["cancel", "-target", "oran-sim/amf"], ["keys", "rotate"]],
+    ids=lambda words: words[0],
+)
+def test_in_the_wrong_folder_nothing_is_steered_and_nothing_made(
+    site: Site, words: list[str]
+) -> None:
+    assert f"no journal at {site.state}/journal.db" in refused(site, *words)
     assert not site.handoff.exists()
 
 

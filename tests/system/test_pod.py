@@ -47,7 +47,6 @@ def laid_out(top: Path, documents: list[Document], workload: Document) -> Contai
     config = one(documents, "ConfigMap")["data"]["conductor.toml"]
     (container.mounts[CONFIG] / "conductor.toml").write_text(config)
     container.variables = {each["name"]: each["value"] for each in spec["env"] if "value" in each}
-    container.health = ["conductor-loop", "health", "-config", f"{CONFIG}/conductor.toml"]
     container.handoff = container.mounts["/data"] / "handoff"
     return container
 

@@ -125,6 +125,7 @@ def test_what_may_stay_stays_whatever_the_time_of_its_file_is(site: Site, retent
 
 
 def test_what_is_unfinished_is_never_touched(site: Site) -> None:
+    site.once()
     site.hand_over_all({"intent-a.json": intent(), "intent-rejected.json": b"{}"})
     site.command("pause")
     with site.daemon("-retention", "1ms", "-failed-retention", "1ms", *SOON):

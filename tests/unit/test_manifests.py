@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-import tomllib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,28 +223,31 @@ def daemon_pod(documents: list[Document]) -> Document:
 def settings_of(documents: list[Document]) -> Settings:
     """The settings that the daemon of a kustomization starts with."""
     (container,) = daemon_pod(documents)["containers"]
-    config = one(documents, "ConfigMap")["data"]["conductor.toml"]
-    tomllib.loads(config)
-    written = Path("/") / "nowhere"
-    assert container["args"][:2] == ["-config", "/etc/conductor-loop/conductor.toml"]
-    flags = container["args"][2:]
-    understood = command_parser("run", load("run")).understand(flags)
+    understood = command_parser("run", load("run")).understand(container["args"])
     assert understood.mistakes == []
+    return loaded(documents, understood.settings)
+
+
+def loaded(documents: list[Document], flags: list[tuple[str, str]]) -> Settings:
+    """The settings of what is started in the container of the daemon with these flags."""
+    (container,) = daemon_pod(documents)["containers"]
+    config = one(documents, "ConfigMap")["data"]["conductor.toml"]
     environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
-    return _loaded(config, understood.settings, environment, written)
-
-
-def _loaded(
-    config: str, flags: list[tuple[str, str]], environment: dict[str, str], folder: Path
-) -> Settings:
-    import tempfile
-
+    assert environment["CONDUCTOR_CONFIG"] == "/etc/conductor-loop/conductor.toml"
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(config)
         file.flush()
-        settings = load_settings([*flags, ("config", file.name)], environment)
+        settings = load_settings(flags, {**environment, "CONDUCTOR_CONFIG": file.name})
     assert settings.warnings == ()
     return settings
+
+
+def test_a_command_typed_in_the_pod_without_a_flag_finds_the_daemon(
+    documents: list[Document],
+) -> None:
+    typed, started = loaded(documents, []), settings_of(documents)
+    assert (typed.state_dir, typed.handoff) == (started.state_dir, started.handoff)
+    assert typed.handoff == Path("/data/handoff")
 
 
 def test_the_daemon_takes_the_settings_and_every_folder_is_mounted(

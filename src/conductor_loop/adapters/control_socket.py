@@ -18,7 +18,7 @@ from conductor_loop.adapters.control_token import ControlToken, read_token
 from conductor_loop.adapters.users import user_name
 from conductor_loop.core.control import Reply, Request, decode_reply, decode_request, encode
 from conductor_loop.core.detection.restraint import Restraint
-from conductor_loop.core.faults import ConductorError, Fault
+from conductor_loop.core.faults import CannotStart, ConductorError, Fault
 from conductor_loop.ports import Notices
 
 _NAME = "control.sock"
@@ -198,3 +198,13 @@ def _let_in(reply: Reply) -> Reply:
                 "changed or removed control.token in its state dir",
             )
     return reply
+
+
+def no_daemon(state_dir: Path) -> CannotStart:
+    """What to say where nobody answers, which may not be the folder that is meant."""
+    return CannotStart(
+        f"no daemon runs on {state_dir.absolute()}",
+        code="no_daemon",
+        hint="if it runs on another folder, give its -handoff, or its settings with -config FILE;"
+        " to start one here: conductor-loop",
+    )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from conductor_loop.adapters.control_socket import ask
+from conductor_loop.adapters.control_socket import ask, no_daemon
 from conductor_loop.cli.flags import EVERYWHERE, add_settings
 from conductor_loop.cli.terminal import print_error, print_json, print_line
 from conductor_loop.core.control import Reload
-from conductor_loop.core.faults import CannotStart
 from conductor_loop.settings import Settings
 from conductor_loop.settings.model import OPTIONS
 
@@ -53,11 +52,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _reload(settings: Settings, *, as_json: bool) -> int:
     reply = ask(settings.state_dir, Reload())
     if reply is None:
-        raise CannotStart(
-            "no daemon runs on this state dir",
-            hint="it reads its settings when it starts: conductor-loop config check",
-            code="no_daemon",
-        )
+        raise no_daemon(settings.state_dir)
     if as_json:
         print_json(
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from conductor_loop.adapters.control_socket import ask
+from conductor_loop.adapters.control_socket import ask, no_daemon
 from conductor_loop.cli.terminal import print_error, print_json, print_line
 from conductor_loop.core.control import Health
 from conductor_loop.settings import Settings
@@ -37,7 +37,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             }
         )
     elif reply is None:
-        print_error("no daemon runs on this state dir", "start one: conductor-loop")
+        nobody = no_daemon(settings.state_dir)
+        print_error(nobody.message, nobody.hint)
     else:
         for check in checks:
             print_line(f"{'ok ' if check.ok else 'BAD'}  {check.name}  {check.message}".rstrip())

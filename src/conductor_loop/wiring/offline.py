@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.lock import hold_lock
+from conductor_loop.adapters.journal.database import FILE_NAME, require_journal
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import rotate_own_key
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
@@ -32,7 +33,11 @@ from conductor_loop.wiring.original import remember
 
 
 def steer_offline(settings: Settings, request: Request) -> Reply:
-    """Carry out a request while no daemon runs: take its lock, do it, let go."""
+    """Carry out a request while no daemon runs: take its lock, do it, let go.
+
+    Raises CannotStart where no daemon ever ran: most likely it runs elsewhere.
+    """
+    require_journal(settings.state_dir / FILE_NAME)
     if isinstance(request, RotateKey):
         return asyncio.run(_rotate_offline(settings, step_down(settings)))
     return asyncio.run(_steer_offline(settings, request, step_down(settings)))

@@ -71,14 +71,19 @@ def open_for_writing(
     return connection
 
 
+def require_journal(path: Path) -> None:
+    """Raise CannotStart where there is none, instead of making one in the wrong folder."""
+    if not path.exists():
+        raise _no_journal(path)
+
+
 def open_for_reading(path: Path, *, leaves_no_trace: bool = False) -> apsw.Connection:
     """Open an existing journal for queries only.
 
     `leaves_no_trace`: for one short look, also make no file beside a journal that nobody has open.
     Raises CannotStart: none there (or none yet: it is just being made), newer schema, unreadable.
     """
-    if not path.exists():
-        raise _no_journal(path)
+    require_journal(path)
     try:
         if leaves_no_trace and not path.with_name(f"{path.name}-wal").exists():
             # SQLite would make -wal and -shm anew, and leave them (sqlite.org/uri.html, immutable).
@@ -102,9 +107,9 @@ def _make_private(path: Path) -> None:
 
 def _no_journal(path: Path) -> CannotStart:
     return CannotStart(
-        f"no journal at {path}",
+        f"no journal at {path.absolute()}",
         code="no_journal",
-        hint="nothing was handed over here yet; or name the right folder with -handoff",
+        hint="nothing was handed over here yet; or name its folder by -handoff or -config FILE",
     )
 
 
