@@ -25,7 +25,7 @@ LABEL org.opencontainers.image.title="conductor-loop" \
       org.opencontainers.image.description="Runs Porch exactly once for each intent file, and leaves a package and a verdict"
 # Nothing installs anything here any more. Sticky folders, so that any --user can write to them.
 RUN python -m pip uninstall --yes --root-user-action ignore pip \
-    && install -d -m 1777 /handoff /out
+    && install -d -m 1777 /handoff /out /state
 # `porch` is conductor-porch until another one is mounted or copied to /usr/local/bin/porch.
 COPY --from=installed /installed /usr/local
 ENV PYTHONDONTWRITEBYTECODE=1 \

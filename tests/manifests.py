@@ -38,6 +38,12 @@ def _rendered(folder: Path) -> list[Document]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def written() -> list[tuple[Path, Document]]:
+    """Every object as it stands in its file, before any overlay; kubectl is not needed."""
+    files = (path for path in sorted(MANIFESTS.rglob("*.yaml")) if path.stem != "kustomization")
+    return [(path, one) for path in files for one in yaml.safe_load_all(path.read_text())]
+
+
 def of_kind(documents: list[Document], kind: str) -> list[Document]:
     """The objects of one kind."""
     return [document for document in documents if document["kind"] == kind]

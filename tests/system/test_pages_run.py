@@ -130,14 +130,14 @@ KNOWN_OTHERWISE = {"20"}
 MEASURED = ("performance.md", "reliability.md", "backup.md")
 
 
-@pytest.mark.parametrize("name", ["sizing.md", "when-not.md"])
+@pytest.mark.parametrize("name", ["sizing.md", "when-not.md", "troubleshooting.md"])
 def test_no_figure_is_claimed_that_was_not_measured(name: str) -> None:
     measured = " ".join((DOCS / page).read_text() for page in MEASURED)
     measured = re.sub(r"[ /]+", " ", measured)
     page = (DOCS / name).read_text()
     rows = re.findall(r"(?m)^\| .* \|$", page)
     found = {number for row in rows for number in re.findall(r"(?<![\w-])\d[\d,.]*\d", row)}
-    assert found
+    assert rows
     assert {number for number in found if number not in measured} <= KNOWN_OTHERWISE
 
 

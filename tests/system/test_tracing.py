@@ -363,7 +363,7 @@ def test_without_the_extra_the_start_says_what_to_install(site: Site) -> None:
     done = site.once("-traces")
     assert done.returncode == 1
     assert "OpenTelemetry is not installed" in done.stderr
-    assert "pip install 'conductor-loop[otel]'" in done.stderr
+    assert "pip install '.[otel]'" in done.stderr
 
 
 def test_without_traces_nothing_of_opentelemetry_is_imported(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.manifests import (
     of_kind,
     one,
     rendered,
+    written,
 )
 
 KUSTOMIZATIONS = [
@@ -61,6 +63,20 @@ def workloads(documents: list[Document]) -> Iterator[Document]:
 def pods(documents: list[Document]) -> Iterator[Document]:
     for workload in workloads(documents):
         yield workload["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(
+    ("path", "document"), written(), ids=lambda value: getattr(value, "stem", "")
+)
+def test_kubernetes_knows_every_field_as_it_is_written(
+    path: Path, document: Document, release: str
+) -> None:
+    assert mistakes(document, release) == []
+
+
+def test_without_kubectl_every_file_is_still_looked_at() -> None:
+    assert len({path for path, _ in written()}) >= 10
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -294,6 +310,36 @@ def test_production_is_watched() -> None:
     documents = rendered(MANIFESTS / "overlays/production")
     assert one(documents, "ServiceMonitor")["spec"]["endpoints"][0]["port"] == "metrics"
     assert one(documents, "PrometheusRule")["spec"]["groups"]
+
+
+def overlay_of_the_page(folder: Path) -> list[Document]:
+    """Production, with everything that docs/kubernetes.md has for an overlay."""
+    page = (TOP / "docs/kubernetes.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    overlay = yaml.safe_load("".join(blocks))
+    # Resources are named from within their root.
+    shutil.copytree(MANIFESTS, folder / "deployments/k8s/conductor-loop")
+    mine = folder / "mine/overlay"
+    mine.mkdir(parents=True)
+    (mine / "kustomization.yaml").write_text(
+        yaml.safe_dump(overlay).replace("sha256:...", f"sha256:{'0' * 64}")
+    )
+    return rendered(mine)
+
+
+def test_the_overlay_of_the_page_shows_the_page_on_loopback(tmp_path: Path) -> None:
+    documents = overlay_of_the_page(tmp_path)
+    http = settings_of(documents).http
+    assert http is not None
+    assert http.is_loopback
+
+
+def test_the_overlay_of_the_page_says_where_the_runbooks_are(tmp_path: Path) -> None:
+    documents = overlay_of_the_page(tmp_path)
+    (group,) = one(documents, "PrometheusRule")["spec"]["groups"]
+    address = "https://git.example.org/team/conductor-loop/blob/main/docs/runbooks/"
+    assert all(r["annotations"]["runbook_url"].startswith(address) for r in group["rules"])
+    assert len(of_kind(documents, "ConfigMap")) == 1
 
 
 @pytest.fixture

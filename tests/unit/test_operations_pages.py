@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from itertools import takewhile
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 from conductor_loop.cli.commands import SUMMARIES, invocation, load
 from conductor_loop.cli.main import command_parser
 
-DOCS = Path(__file__).parents[2] / "docs"
+TOP = Path(__file__).parents[2]
+DOCS = TOP / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 _OPERATORS = {"|", "||", "&&", ";", ">", ">>", "<", "(", ")"}
 # The last word of these is the image, or the name of the service; what follows is the command.
@@ -65,6 +67,37 @@ def test_a_command_line_of_the_pages_is_understood(words: list[str]) -> None:
     asked = invocation(tuple(words))
     understood = command_parser(asked.name, load(asked.name)).understand(asked.arguments)
     assert understood.mistakes == []
+
+
+def test_nobody_is_told_to_install_the_program_from_an_index() -> None:
+    by_name = re.compile(r"pip install(?: -{1,2}[a-z-]+)* '?conductor-loop")
+    told = [*PAGES, *(TOP / "src").rglob("*.py"), *TOP.glob("*.md")]
+    assert [str(path) for path in told if by_name.search(path.read_text())] == []
+
+
+def test_what_the_pages_install_is_made_of_the_checkout() -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    named = {
+        word
+        for page in PAGES
+        for line in command_lines(page)
+        if "pip install" in line
+        for word in shlex.split(line)
+        if word.startswith(".")
+    }
+    assert named == {".", ".[otel]"}
+    assert "otel" in project["optional-dependencies"]
+
+
+def test_under_systemd_the_program_is_named_by_its_whole_path() -> None:
+    for line in command_lines(DOCS / "systemd.md"):
+        if line.startswith("sudo") and of_ours(line) is not None:
+            assert "/opt/conductor-loop/bin/conductor-loop " in line
+
+
+def test_no_page_uses_a_shell_variable_that_it_does_not_set() -> None:
+    page = (DOCS / "kubernetes.md").read_text()
+    assert set(re.findall(r"\$(\w+)", page)) == set(re.findall(r"(?m)^(\w+)=", page))
 
 
 def test_most_pages_have_such_lines() -> None:

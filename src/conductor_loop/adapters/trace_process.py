@@ -63,7 +63,7 @@ def _tried(environment: Mapping[str, str]) -> Tried:
         why = said.decode(errors="replace").strip().rpartition("\n")[2] or str(error)
         raise CannotStart(
             f"OpenTelemetry cannot be loaded: {why}",
-            hint="install it anew: pip install 'conductor-loop[otel]'",
+            hint="install it anew, in a checkout: pip install '.[otel]'",
             code="otel_missing",
         ) from error
 

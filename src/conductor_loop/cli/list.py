@@ -80,11 +80,8 @@ def _row(summary: Summary) -> tuple[str, ...]:
 
 def _print_counts(reader: JournalReader) -> None:
     counts = reader.counts()
-    if not counts:
-        print_line("nothing was handed over yet")
-        return
     total = ", ".join(f"{counts[state]} {state.value}" for state in State if state in counts)
-    print_line(f"in all: {total}")
+    print_line(f"in all: {total}" if counts else "nothing was handed over yet")
     for pause in reader.pauses():
         what = pause.target or "everything"
         print_line(f"paused: {what}, by {pause.by} since {moment(pause.at)} {pause.why}".rstrip())

@@ -76,7 +76,7 @@ def _require_library() -> None:
     if not all(_is_installed(module) for module in _NEEDED):
         raise CannotStart(
             "-traces is given, and OpenTelemetry is not installed",
-            hint="pip install 'conductor-loop[otel]', or leave -traces out",
+            hint="in a checkout of it: pip install '.[otel]'; or leave -traces out",
             code="otel_missing",
         )
 
