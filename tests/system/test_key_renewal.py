@@ -54,8 +54,9 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> Secret:
-    return Secret(tmp_path / "secret")
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Secret:
+    # Away from handoff and settings, whose neighbours a confined daemon may read anyway.
+    return Secret(tmp_path_factory.mktemp("mounted") / "secret")
 
 
 @pytest.fixture

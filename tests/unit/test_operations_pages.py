@@ -95,7 +95,7 @@ def test_under_systemd_the_program_is_named_by_its_whole_path() -> None:
             assert "/opt/conductor-loop/bin/conductor-loop " in line
 
 
-def test_no_page_uses_a_shell_variable_that_it_does_not_set() -> None:
+def test_the_page_of_kubernetes_sets_each_shell_variable_that_it_uses() -> None:
     page = (DOCS / "kubernetes.md").read_text()
     assert set(re.findall(r"\$(\w+)", page)) == set(re.findall(r"(?m)^(\w+)=", page))
 
