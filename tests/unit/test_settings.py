@@ -433,6 +433,8 @@ def test_another_path_to_the_same_folder_deceives_nobody(tmp_path: Path) -> None
 def test_packages_may_go_into_a_folder_of_their_own_inside_the_handoff(tmp_path: Path) -> None:
     flags = [("handoff", str(tmp_path / "h")), ("out", str(tmp_path / "h" / "packages"))]
     assert load(flags).out == tmp_path / "h" / "packages"
+
+
 @pytest.mark.parametrize(
     ("flags", "environ"),
     [
