@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,20 @@ def test_a_journal_that_others_could_read_is_told_of_by_the_command_that_closes_
     (record,) = site.asked("audit", "show", "--action", "security.state_mode_changed")
     assert record["resource"] == str(site.state / "journal.db")
     assert record["details"] == {"found": "0644", "now": "0600"}
+
+
+def test_a_daemon_that_stands_still_is_asked_for_nothing_that_could_come_true_later(
+    site: Site, daemon: Daemon
+) -> None:
+    daemon.send(signal.SIGSTOP)
+    try:
+        complaint = refused(site, "pause")
+    finally:
+        daemon.send(signal.SIGCONT)
+
+    assert "gives no answer" in complaint
+    wait_until(lambda: site.is_ready(daemon), "it goes on")
+    assert "paused" not in done(site, "list")
 
 
 def test_once_gives_up_when_it_is_paused_for_longer_than_the_timeout(site: Site) -> None:

@@ -16,7 +16,15 @@ import msgspec
 
 from conductor_loop.adapters.control_token import ControlToken, read_token
 from conductor_loop.adapters.users import user_name
-from conductor_loop.core.control import Reply, Request, decode_reply, decode_request, encode
+from conductor_loop.core.control import (
+    Health,
+    Look,
+    Reply,
+    Request,
+    decode_reply,
+    decode_request,
+    encode,
+)
 from conductor_loop.core.detection.restraint import Restraint
 from conductor_loop.core.faults import CannotStart, ConductorError, Fault
 from conductor_loop.ports import Notices
@@ -24,6 +32,9 @@ from conductor_loop.ports import Notices
 _NAME = "control.sock"
 _LONGEST_LINE = 1 << 20
 _SECONDS = 60.0
+"""For a change: an attempt that is cancelled may use up its grace first."""
+_LOOK_SECONDS = 5.0
+_LOOKS = Health | Look
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 _MOST_NOTICES, _SPAN_SECONDS = 20, 1800.0  # who is refused may try again at once, for ever
 
@@ -167,21 +178,33 @@ def ask(state_dir: Path, request: Request) -> Reply | None:
     except FileNotFoundError:
         return None
     try:
-        return _let_in(_asked(folder, request))
+        if isinstance(request, _LOOKS):
+            return _let_in(_asked(folder, request, _LOOK_SECONDS))
+        # A stopped daemon would carry out what it is asked for whenever it goes on.
+        _let_in(_asked(folder, Health(), _LOOK_SECONDS))
+        return _let_in(_asked(folder, request, _SECONDS))
     except (FileNotFoundError, ConnectionRefusedError):
         return None
-    except (TimeoutError, ConnectionError, msgspec.DecodeError) as error:
-        raise DaemonSilent(
-            "a daemon holds the control socket and gives no answer",
-            hint="look at its log; it may be stopped (kill -CONT) or stuck",
-        ) from error
     finally:
         os.close(folder)
 
 
-def _asked(folder: int, request: Request) -> Reply:
+def _asked(folder: int, request: Request, seconds: float) -> Reply:
+    try:
+        return _exchanged(folder, request, seconds)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise
+    except (TimeoutError, ConnectionError, msgspec.DecodeError) as error:
+        late = "" if isinstance(request, _LOOKS) else "; what it was asked for may still come true"
+        raise DaemonSilent(
+            f"a daemon holds the control socket and gives no answer{late}",
+            hint="look at its log; it may be stopped (kill -CONT) or stuck",
+        ) from error
+
+
+def _exchanged(folder: int, request: Request, seconds: float) -> Reply:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        link.settimeout(_SECONDS)
+        link.settimeout(seconds)
         link.connect(_address(folder))
         # Read when connected: it is then the one of the daemon that answers.
         link.sendall(read_token(folder) + b"\n" + encode(request))
