@@ -199,6 +199,67 @@ def test_what_is_no_target_is_refused(site: Site) -> None:
     assert "'amf' is no target" in refused(site, "pause", "-target", "amf")
 
 
+# A name that was handed over twice.
+
+
+@pytest.fixture
+def repeated(site: Site) -> Iterator[str]:
+    """The id of a running intent whose file was handed over again; it fails at `go`."""
+    porch = site.porch('until [ -e "$top/go" ]; do /bin/sleep 0.05; done; exit 2')
+    with site.daemon("-porch", porch, "-grace", "1ms"):
+        site.hand_over("intent-a.json", intent())
+        first = site.intent_id("intent-a.json")
+        site.wait_for_state("intent-a.json", State.RUNNING)
+        site.hand_over("intent-a.json", intent())
+        wait_until(lambda: site.counts()[State.DUPLICATE] == 1, "the duplicate is known")
+        yield first
+
+
+def duplicate_of(site: Site) -> str:
+    with site.journal() as journal:
+        (duplicate,) = journal.summaries(states={State.DUPLICATE})
+    return duplicate.intent_id
+
+
+def test_a_name_means_the_running_intent_and_not_its_duplicate_to_cancel(
+    site: Site, repeated: str
+) -> None:
+    assert site.asked("cancel", "intent-a.json")["intent_ids"] == [repeated]
+
+
+def test_a_name_means_the_failed_intent_and_not_its_duplicate_to_retry(
+    site: Site, repeated: str
+) -> None:
+    (site.top / "go").touch()
+    wait_until(lambda: site.counts()[State.FAILED] == 1, "it failed")
+    (retried,) = site.asked("retry", "intent-a.json")["intent_ids"]
+    assert site.asked("why", retried)["retry_of"] == repeated
+
+
+def test_why_tells_of_a_name_its_intent_and_the_duplicates(site: Site, repeated: str) -> None:
+    asked, duplicate = site.asked("why", "intent-a.json"), duplicate_of(site)
+    assert (asked["intent_id"], asked["duplicates"]) == (repeated, [duplicate])
+    told = done(site, "why", "intent-a.json")
+    assert told.startswith(f"intent-a.json  {repeated}\n")
+    assert f"duplicate  {duplicate}, handed over again" in told
+
+
+def test_retrying_a_duplicate_names_the_intent_that_it_repeats(site: Site, repeated: str) -> None:
+    complaint = refused(site, "retry", duplicate_of(site))
+    assert f"conductor-loop retry {repeated}" in complaint
+
+
+def test_a_name_that_has_duplicates_alone_means_the_newest(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once()
+    site.hand_over_all({"intent-b.json": intent()})
+    site.once()
+    with site.journal() as journal:
+        newest = journal.newest_by_name(b"intent-b.json")
+    assert newest is not None
+    assert newest.intent_id == site.intent_id("intent-b.json")
+
+
 # Cancel.
 
 
@@ -289,6 +350,16 @@ def test_a_retry_is_a_new_intent_that_names_the_old_one(site: Site, failed: str)
     old = json.loads((site.handoff / f"status/history/{failed}.status").read_bytes())
     assert old["status"] == "failed"
     assert site.counts() == {State.FAILED: 1, State.PUBLISHED: 1}
+
+
+def test_the_reason_of_a_retry_is_told_and_on_record(site: Site, failed: str) -> None:
+    done(site, "retry", failed, "-why", "mended the cluster")
+    (admitted,) = site.asked("why", "intent-a.json")["history"]
+    assert admitted["retry_why"] == "mended the cluster"
+    assert "\n    mended the cluster\n" in done(site, "why", "intent-a.json")
+    site.once()
+    shown = done(site, "audit", "show", "-json")
+    assert '"why": "mended the cluster"' in shown or '"why":"mended the cluster"' in shown
 
 
 def test_a_retry_works_while_no_daemon_runs(site: Site, failed: str) -> None:

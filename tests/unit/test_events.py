@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conductor_loop.core.events import Event, Published, Run, Started, decode, encode
+from conductor_loop.core.events import Admitted, Event, Published, Run, Started, decode, encode
 from tests.fakes import BEGINNING
 
 EVENTS: tuple[type[msgspec.Struct], ...] = get_args(Event)
@@ -55,6 +55,18 @@ def test_every_event_survives_being_written(kind: type[Event], data: st.DataObje
     assert isinstance(event, kind)
 
     assert decode(encode(event)) == event
+
+
+def test_a_retry_without_a_reason_as_older_versions_wrote_it_still_opens() -> None:
+    old = (
+        b'{"type":"Admitted","receipt":{"name":"aW50ZW50","received_at":"2025-01-01T00:00:00Z"},'
+        b'"namespace":"a","target":"b","priority":5,"retry_of":"01","retried_by":"ann"}'
+    )
+
+    event = decode(old)
+
+    assert isinstance(event, Admitted)
+    assert (event.retried_by, event.retry_why) == ("ann", "")
 
 
 def test_an_event_is_json_under_its_own_name() -> None:

@@ -26,7 +26,7 @@ class AmbiguousName(ConductorError):
 
 
 def find_intent(reader: JournalReader, word: str) -> Summary:
-    """The intent of an id, or the newest one handed over under a file name (a path will do).
+    """The intent of an id, or the newest one of a file name that counts (a path will do).
 
     A name may be written as it is or as it is shown. Raises NoSuchIntent, and AmbiguousName when
     these are two.
@@ -35,7 +35,7 @@ def find_intent(reader: JournalReader, word: str) -> Summary:
     if found is not None:
         return found
     name = os.path.basename(os.fsencode(word))
-    newest = [each for one in meant(name) for each in reader.summaries_of(one)[:1]]
+    newest = [each for one in meant(name) if (each := reader.newest_by_name(one)) is not None]
     if len(newest) == 1:
         return newest[0]
     if newest:

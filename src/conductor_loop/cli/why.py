@@ -6,12 +6,14 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 
-from conductor_loop.adapters.journal.reader import open_reader
+from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.flags import add_settings
 from conductor_loop.cli.intents import NoSuchIntent, find_intent
 from conductor_loop.cli.terminal import print_json, print_line
+from conductor_loop.core.events import Duplicated
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Entry, Summary
+from conductor_loop.core.states import State
 from conductor_loop.core.story import Step, entry_json, moment, steps, summary_json, tell
 from conductor_loop.core.traces import trace_id
 from conductor_loop.settings import Settings
@@ -20,7 +22,8 @@ from conductor_loop.settings.tracing import are_traces_on
 NAME = "why"
 HELP = (
     "Tell everything that happened to one intent, oldest first: what was decided and on what\n"
-    "evidence. FILE means the newest intent handed over under that name, as it is or is shown."
+    "evidence. FILE means the newest intent of that name, as it is or is shown, that is no\n"
+    "duplicate; duplicates of it are told beside it."
 )
 EXAMPLES = """\
 conductor-loop why intent-scale-up-001.json
@@ -50,17 +53,37 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     noticed = reader.noticed_of(summary.intent_id)
     history = sorted((*reader.history(summary.intent_id), *noticed), key=lambda entry: entry.seq)
     trace = trace_id(summary.intent_id) if are_traces_on(settings, os.environ) else ""
+    others = [o for o in reader.summaries_of(summary.name) if o.intent_id != summary.intent_id]
+    duplicates = [o for o in others if _repeats(reader, o, summary)]
     if args.json:
-        told = [entry_json(entry) for entry in history]
-        print_json({**summary_json(summary), "trace_id": trace or None, "history": told})
+        print_json(
+            {
+                **summary_json(summary),
+                "trace_id": trace or None,
+                "duplicates": [other.intent_id for other in duplicates],
+                "history": [entry_json(entry) for entry in history],
+            }
+        )
         return 0
-    for line in _lines(summary, history, reader.summaries_of(summary.name), trace):
+    for line in _lines(summary, history, others, duplicates, trace):
         print_line(line)
     return 0
 
 
+def _repeats(reader: JournalReader, other: Summary, summary: Summary) -> bool:
+    """Whether another one of its name is a duplicate of this one."""
+    if other.state is not State.DUPLICATE:
+        return False
+    events = [entry.event for entry in reader.history(other.intent_id)]
+    return any(isinstance(e, Duplicated) and e.first == summary.intent_id for e in events)
+
+
 def _lines(
-    summary: Summary, history: Sequence[Entry], of_its_name: Sequence[Summary], trace: str
+    summary: Summary,
+    history: Sequence[Entry],
+    others: Sequence[Summary],
+    duplicates: Sequence[Summary],
+    trace: str,
 ) -> Iterator[str]:
     story = tell(summary, history)
     yield f"{shown(summary.name)}  {summary.intent_id}"
@@ -68,8 +91,11 @@ def _lines(
     yield from (f"  {label:10} {text}" for label, text in story.facts)
     if trace:
         yield f"  trace      {trace}"
-    for other in of_its_name:
-        if other.intent_id != summary.intent_id:
+    for other in others:
+        if other in duplicates:
+            again = f"handed over again {moment(other.received_at)}, not run"
+            yield f"  duplicate  {other.intent_id}, {again}"
+        else:
             yield f"  same name  {other.intent_id} ({other.state.value})"
     yield ""
     yield from _told(story.steps)

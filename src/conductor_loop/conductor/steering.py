@@ -10,7 +10,17 @@ import msgspec
 
 from conductor_loop.conductor.backlog import Backlog
 from conductor_loop.conductor.work import Work
-from conductor_loop.core.events import Admitted, Noticed, Paused, Resumed, Skipped, SkipReason
+from conductor_loop.core.admission import IMPORTED
+from conductor_loop.core.events import (
+    Admitted,
+    Duplicated,
+    Event,
+    Noticed,
+    Paused,
+    Resumed,
+    Skipped,
+    SkipReason,
+)
 from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.core.intent import Intent, Target
 from conductor_loop.core.records import Entry, Record, waiting_intent
@@ -146,6 +156,7 @@ class Steering:
             intent.timeout,
             retry_of=intent_id,
             retried_by=operator.by,
+            retry_why=operator.why,
         )
         (seq,) = await self._journal.record([Record(new_id, admitted, body)])
         await self._backlog.add([waiting_intent(new_id, admitted, seq)])
@@ -158,7 +169,10 @@ class Steering:
         state = self._catalog.state(intent_id)
         if state not in UNSUCCESSFUL | {State.SKIPPED}:
             word = "is done" if state in FINAL else "is not finished"
-            raise Refused(f"{intent_id} {word} ({state}); only what failed can be retried")
+            raise Refused(
+                f"{intent_id} {word} ({state}); only what failed can be retried",
+                hint=_instead_of_retry(intent_id, history[0].event, state),
+            )
         try:
             return history[0], self._catalog.body(intent_id)
         except KeyError:
@@ -177,6 +191,16 @@ class Steering:
             f"{newer} of {target} is newer than {intent_id} and {state}",
             hint="use --force if the older one really shall be applied over it",
         )
+
+
+def _instead_of_retry(intent_id: str, first: Event, state: State) -> str:
+    match first:
+        case Duplicated(first=original) if original != IMPORTED:
+            return f"it was never run; the one that it repeats: conductor-loop retry {original}"
+        case _ if state not in FINAL:
+            return f"wait for its verdict, or end it: conductor-loop cancel {intent_id}"
+        case _:
+            return f"conductor-loop why {intent_id} tells its result; hand over another to change it"
 
 
 def _accepted(operator: Operator, before: str, now: str) -> Noticed:

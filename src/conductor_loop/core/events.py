@@ -90,6 +90,7 @@ class Admitted(_Event, frozen=True):
     timeout: timedelta | None = None
     retry_of: str | None = None
     retried_by: str = ""
+    retry_why: str = ""
 
 
 class Rejected(_Event, frozen=True):

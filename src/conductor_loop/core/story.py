@@ -163,6 +163,8 @@ def _run(run: Run) -> str:
 
 def _evidence(event: Event) -> Iterator[str]:
     match event:
+        case Admitted(retry_why=why):
+            yield from [why] if why else []
         case Rejected(faults=faults):
             for fault in faults:
                 yield from _fault(fault)

@@ -166,7 +166,7 @@ def _listed(reader: JournalReader, limit: int) -> object:
 def _named(reader: JournalReader, name: bytes) -> object:
     for one in meant(name):
         if (found := reader.newest_by_name(one)) is not None:
-            return {"intent_id": found[0]}
+            return {"intent_id": found.intent_id}
     return None
 
 

@@ -282,12 +282,13 @@ class JournalReader:
             )
         )
 
-    def newest_by_name(self, name: bytes) -> tuple[str, State] | None:
-        """Id and state of the newest intent that was handed over under a name."""
-        clause = " WHERE name_key = ? ORDER BY seq DESC LIMIT 1"
-        for summary in self._summaries(clause, (name_key(self._sealer, name),)):
-            return summary.intent_id, summary.state
-        return None
+    def newest_by_name(self, name: bytes) -> Summary | None:
+        """The intent that a name means: the newest that is no duplicate, else the newest.
+
+        A duplicate was never run, so it hides nothing of the one that it repeats.
+        """
+        clause = " WHERE name_key = ? ORDER BY state = 'duplicate', seq DESC LIMIT 1"
+        return next(self._summaries(clause, (name_key(self._sealer, name),)), None)
 
     def summaries(
         self,

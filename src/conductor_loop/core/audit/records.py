@@ -232,6 +232,7 @@ def _admitted(event: Admitted) -> AuditRecord:
     details["priority"] = event.priority
     if event.retry_of:
         details["retry_of"] = event.retry_of
+        details = _with_why(details, event.retry_why)
         return _record("intent.admitted", _SUCCESS, details, actor=legible_line(event.retried_by))
     return _record("intent.admitted", _SUCCESS, details, actor=_by(event.receipt))
 
