@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from conductor_loop.cli.terminal import lines_above
 from conductor_loop.core.naming import is_intent_name
 from conductor_loop.ports import Listener
 
@@ -22,12 +23,26 @@ def progress_bar(handoff: Path) -> Iterator[Sequence[Listener]]:
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+    from rich.text import Text
 
     from conductor_loop.projections.tally import Tally
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, refresh_per_second=_UPDATES_A_SECOND) as progress:
+
+    def write(lines: str) -> None:
+        # Only this console knows where its bar stands.
+        console.print(Text(lines, end=""), soft_wrap=True)
+
+    # Nothing takes the place of the streams: who writes to their descriptors would not notice.
+    progress = Progress(
+        *columns,
+        console=console,
+        refresh_per_second=_UPDATES_A_SECOND,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with progress, lines_above(write):
         # What an earlier run left unfinished comes on top; the bar then grows with it.
         total = _waiting(handoff)
         task = progress.add_task("", total=total)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.legible import legible_line
@@ -108,11 +108,28 @@ def _complain(kind: str, text: str) -> None:
     write_standard_error(f"{kind}: {_fit(text)}\n")
 
 
+_above: list[Callable[[str], None]] = []
+"""While something is drawn on standard error: what writes lines above it."""
+
+
+@contextlib.contextmanager
+def lines_above(write: Callable[[str], None]) -> Iterator[None]:
+    """Have everything for standard error written this way meanwhile, in whole lines."""
+    _above.append(write)
+    try:
+        yield
+    finally:
+        _above.remove(write)
+
+
 def write_standard_error(text: str) -> None:
     """Write to standard error, whatever stands for it; it is no error when nobody reads it.
 
     Past Python's buffer: what stays in that is tried once more at exit, and fails it.
     """
+    if _above:
+        _above[-1](text)
+        return
     data = text.encode(sys.stderr.encoding or "ascii", "backslashreplace")
     with contextlib.suppress(OSError, ValueError):  # its reader is gone, or it is closed
         write_all(sys.stderr.fileno(), data)
