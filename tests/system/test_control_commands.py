@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -165,7 +166,10 @@ def test_once_gives_up_when_it_is_paused_for_longer_than_the_timeout(site: Site)
     done(site, "pause")
     finished = site.once("-timeout", "300ms")
     assert finished.returncode == 1
-    assert "1 intents are kept for the next start" in finished.stderr
+    assert finished.stdout.startswith("1 kept in ")
+    assert "ERROR: gave up, 1 intent is kept for the next start" in finished.stderr
+    assert f"hint: paused by {WHO} since " in finished.stderr
+    assert ": conductor-loop resume\n" in finished.stderr
     done(site, "resume")
     assert site.once().returncode == 0
 
@@ -177,7 +181,20 @@ def test_once_gives_up_when_only_a_paused_target_is_left(site: Site) -> None:
     with site.daemon("-once", "-timeout", "300ms", ready=False) as daemon:
         wait_until(lambda: not daemon.is_alive, "it gives up", seconds=10)
         assert daemon.ended() == 1
+
+    assert "conductor-loop resume -target oran-sim/amf" in (site.top / "daemon-1.log").read_text()
     assert site.counts() == {State.PUBLISHED: 1, State.WAITING: 1}
+
+
+def test_once_that_is_stopped_says_how_many_it_leaves(site: Site) -> None:
+    site.hand_over_all({f"intent-{n}.json": intent(f"cnf-{n}") for n in range(3)})
+    porch = site.porch(HANGS)
+    with site.daemon("-once", "-workers", "1", "-porch", porch, "-grace", "1ms", ready=False) as it:
+        wait_until(lambda: bool(site.ledger()), "one runs")
+        assert it.stop() == 0
+    told = (site.top / "daemon-1.log").read_text()
+    assert "3 kept in " in told
+    assert "WARNING: stopped before the end, 3 intents are kept for the next start" in told
 
 
 @pytest.mark.usefixtures("daemon")
@@ -250,14 +267,24 @@ def test_retrying_a_duplicate_names_the_intent_that_it_repeats(site: Site, repea
 
 
 def test_a_name_that_has_duplicates_alone_means_the_newest(site: Site) -> None:
-    site.hand_over_all({"intent-a.json": intent()})
-    site.once()
-    site.hand_over_all({"intent-b.json": intent()})
-    site.once()
-    with site.journal() as journal:
-        newest = journal.newest_by_name(b"intent-b.json")
-    assert newest is not None
-    assert newest.intent_id == site.intent_id("intent-b.json")
+    original: dict[str, object] = {"sha256": hashlib.sha256(intent()).hexdigest()}
+    original |= {"status": "processed"}
+    original |= {
+        "file_path": "/old/intent-a.json",
+        "size": 1,
+        "processed_at": "2025-01-01T00:00:00Z",
+    }
+    states = {
+        "version": "1.0",
+        "saved_at": "2025-01-01T00:00:00Z",
+        "states": {"/old/intent-a.json": original},
+    }
+    site.hand_over_all({"../state.json": json.dumps(states).encode()})
+    done(site, "state", "import", "state.json")
+    for _ in range(2):
+        site.hand_over("intent-a.json", intent())
+        site.once()
+    assert site.asked("why", "intent-a.json")["intent_id"] == site.intent_id("intent-a.json")
 
 
 # Cancel.

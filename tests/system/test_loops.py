@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from conductor_loop.adapters.journal.database import FILE_NAME
+from conductor_loop.conductor.daemon import Hindrance
 from conductor_loop.conductor.steering import Operator, Refused
 from conductor_loop.core.arrival import Lease
 from conductor_loop.core.events import (
@@ -249,7 +250,7 @@ def test_whoever_waits_for_an_outage_to_end_may_give_up_and_keeps_all(stage: Sta
         stage.pass_time(0.5)
 
     assert stage.life.running.done()
-    assert stage.life.conductor.gave_up
+    assert stage.life.conductor.gave_up is Hindrance.OUTAGE
     assert [stage.state(i) for i in (first, second)] == [State.WAITING] * 2
 
 
@@ -470,12 +471,12 @@ def test_views_that_cannot_be_written_stall_and_catch_up(stage: Stage) -> None:
     first = stage.hand_over(A)
     stage.end(first)
     stage.pass_time(60)
-    assert stage.life.conductor.is_blocked()
+    assert stage.life.conductor.hindrance() is Hindrance.VIEWS
     assert stage.life.world.filed == {}
 
     stage.life.world.views_fail = False
     stage.pass_time(10)
-    assert not stage.life.conductor.is_blocked()
+    assert stage.life.conductor.hindrance() is None
     assert stage.life.world.filed == {first: "processed"}
 
 

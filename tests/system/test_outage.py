@@ -164,7 +164,9 @@ def test_once_gives_up_when_an_outage_lasts_longer_than_the_timeout(site: Site) 
     site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})
     done = site.once("-porch", porch, "-timeout", "300ms")
     assert done.returncode == 1
+    assert done.stdout.startswith("2 kept in ")
     assert "ERROR: gave up, 2 intents are kept for the next start" in done.stderr
+    assert "longer than -timeout (porch gives no answer)" in done.stderr
     assert site.names_in("failed") == []
     assert site.once("-porch", site.porch("exit 0")).returncode == 0
     assert site.names_in("processed") == ["intent-a.json", "intent-b.json"]

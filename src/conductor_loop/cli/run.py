@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from conductor_loop.cli.flags import add_settings, given_settings
 from conductor_loop.cli.logging_setup import configure_logging, set_log_level
 from conductor_loop.cli.progress import progress_bar
-from conductor_loop.cli.terminal import print_error, print_line
+from conductor_loop.cli.steering import lifting
+from conductor_loop.cli.terminal import print_error, print_line, print_warning
 from conductor_loop.core.durations import format_duration
+from conductor_loop.core.wording import counted
 from conductor_loop.settings import Settings, load_settings
 from conductor_loop.settings.model import OPTIONS
 from conductor_loop.settings.reloading import Reloading
@@ -73,22 +75,32 @@ def _spare_openssl() -> None:
         sys.modules["ssl"] = None  # type: ignore[assignment]  # how an import is made to fail
 
 
-def _summed_up(report: Report, took: timedelta) -> int:
-    print_line(f"{report.tally.describe(report.set_aside)} in {format_duration(took)}")
-    if report.gave_up:
-        print_error(
-            f"gave up, {report.unfinished} intents are kept for the next start",
-            "the environment failed for longer than -timeout: see the log, mend it, start again",
+def _way_on(report: Report) -> str:
+    if report.trouble:
+        return (
+            f"the environment failed for longer than -timeout ({report.trouble}): see the log,"
+            " mend it, start again"
         )
+    return "; ".join(map(lifting, report.pauses))
+
+
+def _summed_up(report: Report, took: timedelta) -> int:
+    print_line(f"{report.tally.describe(report.kept, report.set_aside)} in {format_duration(took)}")
+    kept = f"{counted(report.kept, 'intent is', 'intents are')} kept for the next start"
+    if report.gave_up is not None:
+        print_error(f"gave up, {kept}", _way_on(report))
         return _GAVE_UP
     if report.set_aside:
         print_error(
-            f"{report.set_aside} intents are damaged in the journal: set aside, and not run",
+            f"{counted(report.set_aside, 'intent is', 'intents are')} damaged in the journal:"
+            " set aside, and not run",
             "the log and `conductor-loop audit show` name them; then: conductor-loop state discard",
         )
         return _NOT_ALL_SUCCEEDED
     # Stopped by a signal before the end: nothing is known of what is left.
-    if report.unfinished or not report.tally.has_unsuccessful:
+    if report.kept:
+        print_warning(f"stopped before the end, {kept}")
+    if report.kept or not report.tally.has_unsuccessful:
         return 0
     print_error("not all succeeded", "conductor-loop list -failed shows which, why NAME tells why")
     return _NOT_ALL_SUCCEEDED

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from conductor_loop.adapters.control_socket import ask
+from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.cli.terminal import print_error, print_json, print_line
 from conductor_loop.core.control import Reply, Request
+from conductor_loop.core.story import moment
 from conductor_loop.settings import Settings
 
 
@@ -18,6 +21,15 @@ def steer(settings: Settings, request: Request) -> Reply:
     from conductor_loop.wiring import steer_offline
 
     return steer_offline(settings, request)
+
+
+def lifting(pause: Pause) -> str:
+    """Who paused what, since when and why, and the command that lifts it."""
+    what = f"{pause.target} is paused" if pause.target else "paused"
+    why = f" ({pause.why})" if pause.why else ""
+    target = f" -target {shlex.quote(pause.target)}" if pause.target else ""
+    since = f"by {pause.by} since {moment(pause.at)}{why}"
+    return f"{what} {since}: conductor-loop resume{target}"
 
 
 def print_reply(

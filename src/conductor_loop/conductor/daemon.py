@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 
 from conductor_loop.conductor.backlog import Backlog, WaitingPolicy
 from conductor_loop.conductor.housekeeping import Housekeeping
@@ -38,6 +39,16 @@ _WATCH_SECONDS, _POLL_SECONDS = 0.25, 0.005
 _LAST_SECONDS = 5.0
 
 _log = logging.getLogger("conductor_loop.conductor")
+
+
+class Hindrance(StrEnum):
+    """What keeps everything from going on, for a reason that is no intent's own."""
+
+    PAUSED = "paused"
+    OUTAGE = "porch"
+    VIEWS = "views"
+    ROOM = "room"
+    HANDOFF = "handoff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +116,8 @@ class Conductor:
             self._recovered,
         )
         self.is_ready = False
-        self.gave_up = False
-        """With `once`: nothing could run for too long; intents are kept."""
+        self.gave_up: Hindrance | None = None
+        """With `once`: what kept everything from going on for too long; intents are kept."""
         self.housekeeping = parts.housekeeping
         self.notices = parts.notices
         self._parts = parts
@@ -124,6 +135,11 @@ class Conductor:
     def stop(self) -> None:
         """Take nothing more; end what runs within the grace; bring the views in line; return."""
         self._stop.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it ends before all is done: asked to, or for want of patience."""
+        return self._stop.is_set()
 
     async def run(self, pauses: Sequence[Target | None] = ()) -> None:
         """Serve until stopped, or with `once` until everything found is final.
@@ -208,12 +224,13 @@ class Conductor:
             await self._stop_within(_WATCH_SECONDS)
             now = self._parts.clock.steady()
             assert longest is not None
-            if not self.is_blocked():
+            hindrance = self.hindrance()
+            if hindrance is None:
                 blocked_since = None
                 continue
             blocked_since = now if blocked_since is None else blocked_since
             if now - blocked_since > longest.total_seconds():
-                self.gave_up = True
+                self.gave_up = hindrance
                 self._stop.set()
 
     async def _stop_within(self, seconds: float) -> None:
@@ -221,12 +238,14 @@ class Conductor:
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
 
-    def is_blocked(self) -> bool:
-        """Whether nothing may go on, for a reason that is no intent's own."""
-        return (
-            self.backlog.is_held
-            or self.backlog.breaker.is_open
-            or self.relay.stalled_by is not None
-            or self._parts.journal.lacks_room
-            or self._parts.source.blocked_by is not None
-        )
+    def hindrance(self) -> Hindrance | None:
+        """Why nothing may go on now, if that is no intent's own fault."""
+        if self.backlog.is_held:
+            return Hindrance.PAUSED
+        if self._parts.journal.lacks_room:
+            return Hindrance.ROOM
+        if self.relay.stalled_by is not None:
+            return Hindrance.VIEWS
+        if self._parts.source.blocked_by is not None:
+            return Hindrance.HANDOFF
+        return Hindrance.OUTAGE if self.backlog.breaker.is_open else None

@@ -200,7 +200,9 @@ def _instead_of_retry(intent_id: str, first: Event, state: State) -> str:
         case _ if state not in FINAL:
             return f"wait for its verdict, or end it: conductor-loop cancel {intent_id}"
         case _:
-            return f"conductor-loop why {intent_id} tells its result; hand over another to change it"
+            return (
+                f"conductor-loop why {intent_id} tells its result; hand over another to change it"
+            )
 
 
 def _accepted(operator: Operator, before: str, now: str) -> Noticed:

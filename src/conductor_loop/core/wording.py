@@ -29,6 +29,11 @@ def duration_text(duration: timedelta) -> str:
     return format_duration(duration)
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """Write a number of things: `1 file`, `2 files`."""
+    return f"{count} {one if count == 1 else many}"
+
+
 def rejection_message(faults: Sequence[Fault]) -> str:
     """Sum up why an intent was refused: the first fault, and how many more there are."""
     if not faults:

@@ -38,8 +38,9 @@ class Tally:
         """Whether an intent failed, timed out or was rejected."""
         return any(self.ended[state] for state in UNSUCCESSFUL)
 
-    def describe(self, set_aside: int = 0) -> str:
-        """`12 published, 1 rejected, 1 set aside`, in the order of the state table."""
+    def describe(self, kept: int = 0, set_aside: int = 0) -> str:
+        """`12 published, 1 rejected, 3 kept, 1 set aside`, in the order of the state table."""
         parts = [f"{self.ended[state]} {state.value}" for state in State if self.ended[state]]
+        parts += [f"{kept} kept"] if kept else []
         parts += [f"{set_aside} set aside"] if set_aside else []
         return ", ".join(parts) or "nothing to do"

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.control_socket import serve_control
+from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.adapters.journal.writer import SqliteJournal
 from conductor_loop.adapters.own_limits import raise_descriptor_limit
 from conductor_loop.adapters.pressure import give_back, resident_bytes
 from conductor_loop.adapters.systemd.notify import service_manager
 from conductor_loop.conductor.control import Control, Sight, parse_target
-from conductor_loop.conductor.daemon import Conductor, Parts
+from conductor_loop.conductor.daemon import Conductor, Hindrance, Parts
 from conductor_loop.conductor.housekeeping import Housekeeping
 from conductor_loop.conductor.restraint import Memory, Restraint
 from conductor_loop.core.faults import ConductorError, NoRoom
@@ -67,9 +68,14 @@ class Report:
     """How a run of the daemon ended."""
 
     tally: Tally
-    gave_up: bool
-    """`-once` could not go on for longer than `-timeout`; intents are kept."""
-    unfinished: int
+    gave_up: Hindrance | None
+    """What kept `-once` from going on for longer than `-timeout`; intents are kept."""
+    trouble: str
+    """More about that, in words."""
+    pauses: Sequence[Pause]
+    """Those in force at the end."""
+    kept: int
+    """Intents that wait for the next start; of one that was stopped, files in the folder, too."""
     set_aside: int = 0
     """Intents that are damaged in the journal and have no verdict; they are not run."""
 
@@ -139,8 +145,27 @@ async def _serve(
             give_back()
             gc.freeze()
             await _run_to_the_end(conductor, journal)
-        set_aside = journal.reader.count_set_aside()
-        return Report(tally, conductor.gave_up, len(conductor.backlog), set_aside)
+        return _report(tally, conductor, ground)
+
+
+def _report(tally: Tally, conductor: Conductor, ground: Ground) -> Report:
+    # One that came to its end by itself has no business with files that came later.
+    in_folder = ground.source.unclaimed() if conductor.is_stopping else 0
+    stalled, blocked = conductor.relay.stalled_by, ground.source.blocked_by
+    trouble = {
+        Hindrance.OUTAGE: "porch gives no answer",
+        Hindrance.ROOM: "the disk is full",
+        Hindrance.VIEWS: f"cannot write verdicts or files: {stalled}",
+        Hindrance.HANDOFF: f"cannot take files: {blocked}",
+    }
+    return Report(
+        tally,
+        conductor.gave_up,
+        trouble.get(conductor.gave_up, "") if conductor.gave_up else "",
+        ground.journal.reader.pauses(),
+        len(conductor.backlog) + in_folder,
+        ground.journal.reader.count_set_aside(),
+    )
 
 
 def _conductor(
