@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from conductor_loop.adapters.checkup import (
     Grade,
@@ -196,6 +198,33 @@ def test_a_state_of_somebody_else_is_bad(tmp_path: Path) -> None:
     status, grades = doctor(tmp_path, "-porch", "builtin", "-state-dir", "state")
 
     assert (status, grades["state modes"]) == (1, "bad")
+def test_a_journal_that_names_no_key_yet_is_no_fault_of_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = tmp_path / "handoff/.conductor/keys"
+    keys.mkdir(parents=True)
+    keys.chmod(0o700)
+    (keys / "journal.kek").touch(0o600)
+
+    flags = ("-handoff", str(tmp_path / "handoff"), "-out", str(tmp_path / "out"))
+    found = findings(capsys, *flags)
+
+    assert found["signing key"]["grade"] == "ok"
+    assert found["signing key"]["message"] == "one will be made at start"
+
+
+def test_a_given_key_that_no_start_has_recorded_yet_is_no_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    path = tmp_path / "key.pem"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.chmod(0o600)
+    monkeypatch.setenv("CONDUCTOR_KEY_FILE", str(path))
+
+    found = findings(capsys, "-handoff", str(tmp_path / "in"), "-out", str(tmp_path / "out"))
+
+    assert found["signing key"]["grade"] == "ok"
 
 
 def findings(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, str]]:

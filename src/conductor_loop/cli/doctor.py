@@ -134,11 +134,18 @@ def _schema(settings: Settings) -> Finding:
 
 
 def _key(settings: Settings) -> Finding:
-    if settings.key_file is None and not checkup.stands(settings.state_dir / "keys"):
+    folder = settings.state_dir / "keys"
+    # The folder may be there for the journal's own key alone.
+    is_new = not any(checkup.stands(folder / name) for name in ("custody.jsonl", "signing.pem"))
+    if is_new and settings.key_file is None:
         return Finding("signing key", Grade.OK, "one will be made at start")
+    from conductor_loop.adapters.keys.private import given_key
     from conductor_loop.adapters.keys.store import key_in_use
 
     try:
+        if is_new and settings.key_file is not None:
+            kid = given_key(settings.key_file).kid
+            return Finding("signing key", Grade.OK, f"{kid}, given; in use from the next start on")
         key = key_in_use(settings.state_dir, given=settings.key_file)
     except ConductorError as error:
         return Finding("signing key", Grade.BAD, error.message, error.hint)
