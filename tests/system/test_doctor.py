@@ -198,6 +198,8 @@ def test_a_state_of_somebody_else_is_bad(tmp_path: Path) -> None:
     status, grades = doctor(tmp_path, "-porch", "builtin", "-state-dir", "state")
 
     assert (status, grades["state modes"]) == (1, "bad")
+
+
 def test_a_journal_that_names_no_key_yet_is_no_fault_of_the_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,8 +64,8 @@ Why
 
 Next step
   the target does not exist
-  run it again as it is:   conductor-loop retry intent-scale-up-001.json
-  or correct the file and hand it over again
+  correct the file and hand it over again
+  or, once what refused it was changed:   conductor-loop retry intent-scale-up-001.json
   its whole history:       conductor-loop why {id_of(1)}
 
 What it wrote to stderr
@@ -95,6 +95,11 @@ def test_a_fault_of_the_whole_file_says_so() -> None:
     log = _log(Rejected(Receipt(NAME, RUN.started_at), (fault,)))
     assert "the whole file: has 11 MiB, and 10 MiB are allowed [too_large]" in log
     assert "SHA-256" not in log
+
+
+def test_what_may_pass_by_itself_is_to_be_run_again_as_it_is() -> None:
+    log = _failed(failure=Failure(FailureKind.TEMPORARY, "c", "m"))
+    assert "  run it again as it is:   conductor-loop retry intent-scale-up-001.json\n" in log
 
 
 def test_a_timeout_is_called_one() -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
+from conductor_loop.adapters.journal.database import NoJournal
+from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.terminal import print_json, print_line, print_table
+from conductor_loop.cli.unclaimed import is_served, none_ever_ran, unclaimed
 from conductor_loop.conductor.control import parse_target
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
-from conductor_loop.core.story import moment, summary_json
+from conductor_loop.core.story import exact_moment, moment, summary_json
+from conductor_loop.core.wording import counted
 from conductor_loop.settings import Settings
 
 NAME = "list"
@@ -24,8 +29,10 @@ conductor-loop list                              # the newest 50
 conductor-loop list -failed                      # what needs a person
 conductor-loop list -state waiting -target oran-sim/cnf-simulator
 conductor-loop list -ignored                     # files in the folder that are no intents, and why
+conductor-loop list -paused                      # what is paused, by whom, since when and why
 conductor-loop list -json -limit 1000
 """
+_MOST = 10_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,16 +43,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--failed", action="store_true", help="only unsuccessful ones")
     parser.add_argument("--open", action="store_true", help="only unfinished ones")
     parser.add_argument("--target", default="", help="only this NAMESPACE/TARGET")
-    parser.add_argument("--limit", type=int, default=50, help="at most so many (default 50)")
+    parser.add_argument("--limit", type=_number, default=50, help="at most so many (default 50)")
     parser.add_argument("--ignored", action="store_true", help="files left alone instead, and why")
-    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--paused", action="store_true", help="the pauses in force instead")
+    parser.add_argument("--json", action="store_true", help="for scripts: always an array")
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST}")
+    return int(text)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the list."""
     if args.ignored:
         return _list_ignored(settings, as_json=args.json)
-    reader = open_reader(settings.state_dir, settings.kek_file)
+    try:
+        reader = open_reader(settings.state_dir, settings.kek_file)
+    except NoJournal as error:
+        raise none_ever_ran(settings) or error from error
+    if args.paused:
+        return _list_pauses(reader.pauses(), as_json=args.json)
     summaries = reader.summaries(
         states=_states(args), target=parse_target(args.target), limit=args.limit
     )
@@ -55,6 +74,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if summaries:
         print_table(("RECEIVED", "STATE", "TARGET", "FILE", "ID"), map(_row, summaries), cut="FILE")
     _print_counts(reader)
+    _print_unclaimed(settings)
     return 0
 
 
@@ -82,9 +102,41 @@ def _print_counts(reader: JournalReader) -> None:
     counts = reader.counts()
     total = ", ".join(f"{counts[state]} {state.value}" for state in State if state in counts)
     print_line(f"in all: {total}" if counts else "nothing was handed over yet")
-    for pause in reader.pauses():
+    _print_pauses(reader.pauses())
+
+
+def _print_pauses(pauses: Sequence[Pause]) -> None:
+    for pause in pauses:
         what = pause.target or "everything"
         print_line(f"paused: {what}, by {pause.by} since {moment(pause.at)} {pause.why}".rstrip())
+
+
+def _print_unclaimed(settings: Settings) -> None:
+    """What waits although nobody comes for it; beside a daemon it is about to be taken."""
+    names = unclaimed(settings.handoff)
+    if names and not is_served(settings):
+        files = counted(len(names), "file waits", "files wait")
+        print_line(f"{files} in {settings.handoff}; no daemon runs")
+
+
+def _list_pauses(pauses: Sequence[Pause], *, as_json: bool) -> int:
+    if as_json:
+        print_json(
+            [
+                {
+                    "target": pause.target or None,
+                    "by": pause.by,
+                    "at": exact_moment(pause.at),
+                    "why": pause.why,
+                }
+                for pause in pauses
+            ]
+        )
+        return 0
+    _print_pauses(pauses)
+    if not pauses:
+        print_line("nothing is paused")
+    return 0
 
 
 def _list_ignored(settings: Settings, *, as_json: bool) -> int:

@@ -71,12 +71,19 @@ def _run(arguments: tuple[str, ...]) -> int:
 
     settings = load_settings(understood.settings, os.environ, understood.mistakes)
     assert understood.args is not None  # otherwise there was a mistake
-    if asked.name != "run":  # which puts them into its log
-        from conductor_loop.cli.terminal import print_warning
+    from conductor_loop.cli.terminal import print_warning, speak_for
+    from conductor_loop.settings.addressing import address
 
+    speak_for(address(settings))
+    if asked.name != "run":  # which puts them into its log
         for warning in settings.warnings:
             print_warning(warning)
-    return command.run(understood.args, settings)
+    try:
+        return command.run(understood.args, settings)
+    except PermissionError as error:
+        from conductor_loop.cli.permission import explained
+
+        raise explained(error, settings) from error
 
 
 def _have_standard_streams() -> None:

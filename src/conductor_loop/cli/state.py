@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conductor_loop.adapters.journal.reader import open_reader
+from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.naming import shown
@@ -23,6 +24,7 @@ from conductor_loop.core.original_state import (
     write_original_state,
 )
 from conductor_loop.core.states import State
+from conductor_loop.core.wording import counted
 from conductor_loop.settings import Settings
 
 NAME = "state"
@@ -100,26 +102,51 @@ def _file(args: argparse.Namespace) -> Path | None:
 
 
 def _export(args: argparse.Namespace, settings: Settings) -> int:
-    data = write_original_state(_with_older(settings, list(_files(settings))), datetime.now(UTC))
+    reader = open_reader(settings.state_dir, settings.kek_file)
+    ours = list(_files(settings, reader))
+    # The newest word on a name counts: what we did, the original's own file, what was imported.
+    known = _with_older(settings, ours)
+    data = write_original_state(_with_imported(settings, reader, known), datetime.now(UTC))
     file = _file(args)
     if file is None:
         sys.stdout.buffer.write(data)
     else:
-        file.write_bytes(data)
+        _replace(file, data)
     return 0
 
 
-def _files(settings: Settings) -> Iterator[FileState]:
+def _replace(file: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises UsageError where that is not possible."""
+    place = Path(os.path.realpath(file))
+    beside = place.with_name(f".{place.name}.{os.getpid()}.new")
+    try:
+        if place.exists() and not place.is_file():  # a pipe, a terminal
+            place.write_bytes(data)
+            return
+        try:
+            with beside.open("xb") as written:
+                written.write(data)
+                written.flush()
+                os.fsync(written.fileno())
+            beside.replace(place)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {file}: {error.strerror}",
+            hint="name a file in a folder that is there and that you may write to",
+        ) from error
+
+
+def _files(settings: Settings, reader: JournalReader) -> Iterator[FileState]:
     """The newest result of each name, under the path that the original would look for."""
     seen: set[bytes] = set()
-    for summary in open_reader(settings.state_dir, settings.kek_file).summaries(
-        states=set(_STATUS), limit=_MOST
-    ):
+    for summary in reader.summaries(states=set(_STATUS), limit=_MOST):
         if summary.name in seen or summary.final_at is None or not summary.digest:
             continue
         seen.add(summary.name)
         yield FileState(
-            file_path=f"{settings.handoff.absolute()}/{shown(summary.name)}",
+            file_path=_path(settings, summary.name),
             sha256=summary.digest,
             size=summary.size,
             processed_at=summary.final_at,
@@ -134,6 +161,24 @@ def _with_older(settings: Settings, ours: Sequence[FileState]) -> Iterator[FileS
     older = _read(path).files if path.exists() else ()
     yield from (file for file in older if file_name(file) not in names)
     yield from ours
+
+
+def _with_imported(
+    settings: Settings, reader: JournalReader, known: Iterable[FileState]
+) -> Sequence[FileState]:
+    """And what was imported: a journal keeps no size of those, and nothing runs by it."""
+    files = list(known)
+    names = {file_name(file) for file in files}
+    files += [
+        FileState(_path(settings, name), digest, 0, at, OriginalStatus.PROCESSED)
+        for name, digest, at in reader.imported_files()
+        if name not in names
+    ]
+    return files
+
+
+def _path(settings: Settings, name: bytes) -> str:
+    return f"{settings.handoff.absolute()}/{shown(name)}"
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
@@ -154,11 +199,14 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
             }
         )
         return 0
-    verb = "would be" if args.dry_run else "were"
-    print_line(f"{len(processed)} processed files {verb} imported; the same file is not run again")
-    print_line(f"{len(state.files) - len(processed)} failed ones may be handed over again")
+    verb = "would be" if args.dry_run else "was" if len(processed) == 1 else "were"
+    files = counted(len(processed), "processed file", "processed files")
+    print_line(f"{files} {verb} imported; the same file is not run again")
+    failed = counted(len(state.files) - len(processed), "failed one", "failed ones")
+    print_line(f"{failed} may be handed over again")
     if state.unusable:
-        print_line(f"{state.unusable} entries are unusable and were left out")
+        unusable = counted(state.unusable, "entry is", "entries are")
+        print_line(f"{unusable} unusable and left out")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -81,11 +82,32 @@ def fitted(text: str) -> str:
     return _encodable(_fit(text))
 
 
+_ABOUT_A_DAEMON = (
+    "audit backup cancel compliance config distribute doctor forensics health keys list pause"
+    " restore resume retry state submit top verify why"
+)
+# A verb, or the bare command where the sentence ends: that starts a daemon.
+_COMMAND = re.compile(
+    rf"\bconductor-loop(?: (?:{_ABOUT_A_DAEMON.replace(' ', '|')})\b(?! --help)|(?=$|[;,] ))"
+)
+_flags: list[str] = []
+
+
+def speak_for(address: str) -> None:
+    """Have the commands that are hinted at name this daemon: flags, each after a space."""
+    _flags[:] = [address]
+
+
+def addressed(text: str) -> str:
+    """Put the flags that name our daemon behind each command in a text, so that it can be typed."""
+    return _COMMAND.sub(lambda command: command[0] + "".join(_flags), text)
+
+
 def print_error(message: str, hint: str = "") -> None:
     """Print what went wrong on standard error, and below it what to do next."""
     _complain("ERROR", message)
     if hint:
-        _complain("hint", hint)
+        _complain("hint", addressed(hint))
 
 
 def print_raised(error: ConductorError) -> None:

@@ -6,17 +6,28 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 
+from conductor_loop.adapters.journal.database import NoJournal
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.flags import add_settings
 from conductor_loop.cli.intents import NoSuchIntent, find_intent
 from conductor_loop.cli.terminal import print_json, print_line
+from conductor_loop.cli.unclaimed import why_unclaimed
 from conductor_loop.core.events import Duplicated
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Entry, Summary
 from conductor_loop.core.states import State
-from conductor_loop.core.story import Step, entry_json, moment, steps, summary_json, tell
+from conductor_loop.core.story import (
+    Step,
+    Story,
+    entry_json,
+    moment,
+    steps,
+    summary_json,
+    tell,
+)
 from conductor_loop.core.traces import trace_id
 from conductor_loop.settings import Settings
+from conductor_loop.settings.addressing import address
 from conductor_loop.settings.tracing import are_traces_on
 
 NAME = "why"
@@ -41,13 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the history."""
-    reader = open_reader(settings.state_dir, settings.kek_file)
+    try:
+        reader = open_reader(settings.state_dir, settings.kek_file)
+    except NoJournal as error:
+        raise why_unclaimed(settings, args.intent) or error from error
     try:
         summary = find_intent(reader, args.intent)
-    except NoSuchIntent:
+    except NoSuchIntent as error:
         left = reader.noticed_of(args.intent.upper())
         if not left:
-            raise
+            raise why_unclaimed(settings, args.intent) or error from error
         _tell_of_gone(args.intent.upper(), left, is_json=args.json)
         return 0
     noticed = reader.noticed_of(summary.intent_id)
@@ -65,7 +79,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             }
         )
         return 0
-    for line in _lines(summary, history, others, duplicates, trace):
+    story = tell(summary, history, address(settings))
+    for line in _lines(summary, story, others, duplicates, trace):
         print_line(line)
     return 0
 
@@ -80,12 +95,11 @@ def _repeats(reader: JournalReader, other: Summary, summary: Summary) -> bool:
 
 def _lines(
     summary: Summary,
-    history: Sequence[Entry],
+    story: Story,
     others: Sequence[Summary],
     duplicates: Sequence[Summary],
     trace: str,
 ) -> Iterator[str]:
-    story = tell(summary, history)
     yield f"{shown(summary.name)}  {summary.intent_id}"
     yield f"  now        {summary.state.value}"
     yield from (f"  {label:10} {text}" for label, text in story.facts)

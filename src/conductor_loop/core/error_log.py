@@ -27,14 +27,16 @@ _BLAME = {
 }
 
 
-def compose_error_log(entry: Entry) -> str:
+def compose_error_log(entry: Entry, address: str = "") -> str:
     """Tell an operator about an intent that was rejected, failed or timed out.
 
-    Nothing in it depends on where the file ends, so it can be written first.
+    `address`: the flags by which commands find this daemon, each after a space. Nothing in it
+    depends on where the file ends, so it can be written first.
     """
     event = entry.event
     assert isinstance(event, Failing)
-    sections = [_what(entry, event), _where(entry, event), _why(event), _next_step(entry, event)]
+    sections = [_what(entry, event), _where(entry, event), _why(event)]
+    sections.append(_next_step(entry, event, address))
     if not isinstance(event, Rejected):
         sections += _child_output(event.failure)
     return "\n\n".join(sections) + "\n"
@@ -109,7 +111,7 @@ def _fault(fault: Fault) -> Iterator[str]:
         yield f"    hint: {legible_line(fault.hint)}"
 
 
-def _next_step(entry: Entry, event: Failing) -> str:
+def _next_step(entry: Entry, event: Failing, address: str) -> str:
     assert entry.receipt is not None
     lines = []
     if isinstance(event, Rejected):
@@ -117,10 +119,18 @@ def _next_step(entry: Entry, event: Failing) -> str:
     else:
         if event.failure.hint:
             lines.append(legible_line(event.failure.hint))
-        lines.append(f"run it again as it is:   conductor-loop retry {_word(entry)}")
-        lines.append("or correct the file and hand it over again")
-    lines.append(f"its whole history:       conductor-loop why {entry.intent_id}")
+        lines += _again(event.failure, f"conductor-loop retry{address} {_word(entry)}")
+    lines.append(f"its whole history:       conductor-loop why{address} {entry.intent_id}")
     return _titled("Next step", lines)
+
+
+def _again(failure: Failure, retry: str) -> Iterator[str]:
+    if failure.kind is FailureKind.PERMANENT:
+        yield "correct the file and hand it over again"
+        yield f"or, once what refused it was changed:   {retry}"
+    else:
+        yield f"run it again as it is:   {retry}"
+        yield "or correct the file and hand it over again"
 
 
 def _word(entry: Entry) -> str:

@@ -55,9 +55,9 @@ class Story:
     """What one may do about its end; empty when nothing is to be done."""
 
 
-def tell(summary: Summary, history: Sequence[Entry]) -> Story:
-    """Tell of an intent from its events."""
-    return Story(tuple(_facts(summary)), steps(history), _remedy(summary))
+def tell(summary: Summary, history: Sequence[Entry], address: str = "") -> Story:
+    """Tell of an intent from its events; `address`: the flags by which commands find its daemon."""
+    return Story(tuple(_facts(summary)), steps(history), _remedy(summary, address))
 
 
 def steps(history: Sequence[Entry]) -> tuple[Step, ...]:
@@ -204,9 +204,9 @@ def _failure(failure: Failure) -> Iterator[str]:
         yield from (f"{name} | {line}" for line in text.splitlines()[-20:])
 
 
-def _remedy(summary: Summary) -> str:
+def _remedy(summary: Summary, address: str) -> str:
     if summary.state is State.REJECTED:
         return "to have it run: correct the file and hand it over again"
     if summary.state in UNSUCCESSFUL and summary.state is not State.QUARANTINED:
-        return f"to run it again: conductor-loop retry {summary.intent_id}"
+        return f"to run it again: conductor-loop retry{address} {summary.intent_id}"
     return ""

@@ -68,8 +68,10 @@ class Filing:
     in failed/. The places returned are words of `core.places.Place`.
     """
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, address: str = "") -> None:
+        """`address`: the flags by which commands in an error log find this daemon."""
         self._folders = folders
+        self._address = address
         self._missed: set[str] = set()
 
     def apply(self, entries: Sequence[Entry]) -> Steps:
@@ -82,7 +84,7 @@ class Filing:
 
     def _file(self, entries: Sequence[Entry]) -> Steps:
         folders = self._folders
-        with contextlib.closing(_Batch(folders)) as batch:
+        with contextlib.closing(_Batch(folders, self._address)) as batch:
             with vanishing(folders.processed, folders.failed, folders.quarantine):
                 yield from batch.write_logs(entries)
                 places = [batch.file(entry) for entry in entries]
@@ -106,7 +108,8 @@ class Filing:
 class _Batch:
     """A few entries, filed with one sync for each folder that they touch."""
 
-    def __init__(self, folders: Folders) -> None:
+    def __init__(self, folders: Folders, address: str) -> None:
+        self._address = address
         self._mode = folders.modes.file
         self._claimed = folders.claimed
         self._processed = folders.processed
@@ -128,7 +131,7 @@ class _Batch:
             for entry in entries:
                 claim = _claim_of(entry)
                 if claim and isinstance(entry.event, Failing):
-                    text = compose_error_log(entry).encode()
+                    text = compose_error_log(entry, self._address).encode()
                     handles.append(write_hidden(self._failed, claim.log, text, self._mode))
             if handles:
                 yield handles

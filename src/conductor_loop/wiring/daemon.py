@@ -36,6 +36,7 @@ from conductor_loop.projections.tally import Tally
 from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
 from conductor_loop.settings import Settings
+from conductor_loop.settings.addressing import address
 from conductor_loop.settings.confinement import leave_root_behind
 from conductor_loop.settings.intake import intake_rules
 from conductor_loop.settings.reloading import Reloading
@@ -184,7 +185,7 @@ def _conductor(
         feed=journal,
         catalog=journal.reader,
         publisher=ground.publisher,
-        projections=_views(ground, verdicts),
+        projections=_views(settings, ground, verdicts),
         listeners=(JournalLog(), *watchers(settings, ground.notices, clock), *listeners),
         new_id=new_id(clock),
         read=reader(rules),
@@ -217,10 +218,10 @@ def _verdicts(settings: Settings, ground: Ground) -> Verdicts:
     )
 
 
-def _views(ground: Ground, verdicts: Verdicts) -> Sequence[Projection]:
+def _views(settings: Settings, ground: Ground, verdicts: Verdicts) -> Sequence[Projection]:
     """The views, the audit log first: a verdict names its record there."""
     first = [ground.audit] if ground.audit else []
-    return (*first, Filing(ground.layout), verdicts)
+    return (*first, Filing(ground.layout, address(settings)), verdicts)
 
 
 def _rotated(ground: Ground, clock: SystemClock, by: str) -> str:

@@ -105,10 +105,15 @@ def _make_private(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
 
 
-def _no_journal(path: Path) -> CannotStart:
-    return CannotStart(
+class NoJournal(CannotStart):
+    """There is none, or none yet."""
+
+    code = "no_journal"
+
+
+def _no_journal(path: Path) -> NoJournal:
+    return NoJournal(
         f"no journal at {path.absolute()}",
-        code="no_journal",
         hint="nothing was handed over here yet; or name its folder by -handoff or -config FILE",
     )
 

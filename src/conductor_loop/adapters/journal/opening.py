@@ -103,6 +103,16 @@ class Opener:
         except (JournalDamaged, msgspec.MsgspecError):
             return Pause("", "journal", "a pause that cannot be read any more", moment)
 
+    def imported(self, row: Row) -> tuple[bytes, str, datetime]:
+        """Name, digest and moment of a file that the original had processed."""
+        key, stored, at = row
+        try:
+            told = self.sealer.open(keyed_place(b"imported.file", key), stored)
+            name, digest = msgspec.msgpack.decode(told, type=tuple[bytes, str])
+        except msgspec.MsgspecError as error:
+            raise damaged(str(error)) from error
+        return name, digest, from_microseconds(at)
+
     def entry(self, row: Row) -> Entry:
         """One event, with the facts of its intent."""
         seq, at, event, intent, intent_id, stored, received_at, size, retry_of = row

@@ -61,6 +61,7 @@ SELECT seq, id, facts, state, filed FROM intents
 WHERE target_key = ? AND state NOT IN ('rejected', 'quarantined', 'duplicate')
 ORDER BY seq DESC LIMIT 1"""
 _ANY_IMPORTED = "SELECT 1 FROM imported LIMIT 1"
+_ALL_IMPORTED = "SELECT file_key, file, processed_at FROM imported ORDER BY processed_at"
 _IMPORTED = "SELECT 1 FROM imported WHERE file_key = ?"
 _UNFINISHED = """
 SELECT id, seq, facts, priority, received_at, state, runs, failures, crashes, timeout, not_before
@@ -185,6 +186,10 @@ class JournalReader:
         if not self._may_have_imported:
             return False
         return self._value(_IMPORTED, (file_key(self._sealer, name, digest),)) is not None
+
+    def imported_files(self) -> Sequence[tuple[bytes, str, datetime]]:
+        """Name, digest and moment of every file that the original had processed."""
+        return [self._opener.imported(row) for row in self._rows(_ALL_IMPORTED)]
 
     def look_for_imported(self) -> None:
         """Spare `imported` its question while there is nothing; the one writer knows when."""
