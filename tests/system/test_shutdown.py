@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from conductor_loop.core.states import State
-from tests.system.daemon import Site, intent, wait_until
+from tests.system.daemon import PATIENCE, Site, intent, wait_until
 
 # Runs until `$top/go` exists; tells its ledger when it starts and when it is done.
 WAITS_FOR_GO = """
@@ -125,6 +128,44 @@ def test_a_signal_during_once_leaves_the_rest_and_is_no_failure(site: Site) -> N
         (site.top / "go").touch()
         assert daemon.ended() == 0
     assert site.counts() == Counter({State.PUBLISHED: 1, State.WAITING: 1})
+
+
+SIGNALLED = """
+import os, sys
+at, number, came = sys.argv.pop(1), int(sys.argv.pop(1)), []
+def look(event, args):
+    if event == "import" and args[0] == at and not came:
+        came.append(at)
+        os.kill(os.getpid(), number)
+sys.addaudithook(look)
+from conductor_loop.cli.main import main
+sys.exit(main())
+"""
+"""The command, to which a signal comes at the import of a module."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "conductor_loop.cli.commands",
+        "conductor_loop.settings.loading",
+        "conductor_loop.wiring.daemon",
+        "conductor_loop.adapters.builtin.publisher",
+    ],
+)
+def test_a_signal_at_the_very_start_ends_it_in_order_with_nothing_claimed(
+    site: Site, number: signal.Signals, at: str
+) -> None:
+    site.hand_over_all(TWO)
+    words = [sys.executable, "-c", SIGNALLED, at, str(int(number)), *site.flags]
+    done = subprocess.run(
+        words, cwd=site.top, env=site.environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    left = [name for name in os.listdir(site.handoff) if name.startswith("intent-")]
+    assert sorted(left) == sorted(TWO)
+    assert site.counts() == Counter()
 
 
 def test_killed_in_the_middle_of_300_it_ends_each_exactly_once(site: Site) -> None:

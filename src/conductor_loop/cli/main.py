@@ -30,6 +30,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] in (("--version",), ("-version",)):
         sys.stdout.write(f"conductor-loop {__version__}\n")
         return 0
+    if _is_run(arguments):
+        from conductor_loop.cli.stopping import noting_signals
+
+        with noting_signals():
+            return _guarded(arguments)
+    return _guarded(arguments)
+
+
+def _is_run(arguments: tuple[str, ...]) -> bool:
+    return not arguments or arguments[0] == "run" or arguments[0].startswith("-")
+
+
+def _guarded(arguments: tuple[str, ...]) -> int:
     try:
         status = _run(arguments)
         sys.stdout.flush()

@@ -14,6 +14,7 @@ from conductor_loop.cli.flags import add_settings, given_settings
 from conductor_loop.cli.logging_setup import configure_logging, set_log_level
 from conductor_loop.cli.progress import progress_bar
 from conductor_loop.cli.steering import lifting
+from conductor_loop.cli.stopping import asked
 from conductor_loop.cli.terminal import print_error, print_line, print_warning
 from conductor_loop.core.durations import format_duration
 from conductor_loop.core.wording import counted
@@ -48,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Start the log, then everything else; with -once, sum up."""
+    if asked:
+        return 0  # before anything was claimed
     configure_logging(settings)
     for warning in settings.warnings:
         logging.getLogger(__name__).warning(warning)
@@ -57,11 +60,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     flags = given_settings(args)
     reloading = Reloading(settings, lambda: load_settings(flags, os.environ), set_log_level)
     if not settings.once:
-        wiring.run(settings, reloading=reloading)
+        wiring.run(settings, reloading=reloading, early=asked)
         return 0
     start = time.monotonic()
     with progress_bar(settings.handoff) as listeners:
-        report = wiring.run(settings, listeners, reloading)
+        report = wiring.run(settings, listeners, reloading, asked)
     return _summed_up(report, timedelta(seconds=round(time.monotonic() - start, 3)))
 
 
@@ -85,7 +88,10 @@ def _way_on(report: Report) -> str:
 
 
 def _summed_up(report: Report, took: timedelta) -> int:
-    print_line(f"{report.tally.describe(report.kept, report.set_aside)} in {format_duration(took)}")
+    did = report.tally.describe(report.kept, report.set_aside)
+    if report.was_stopped and not (report.tally.final or report.kept or report.set_aside):
+        did = "nothing done"
+    print_line(f"{did} in {format_duration(took)}")
     kept = f"{counted(report.kept, 'intent is', 'intents are')} kept for the next start"
     if report.gave_up is not None:
         print_error(f"gave up, {kept}", _way_on(report))

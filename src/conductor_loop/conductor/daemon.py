@@ -179,6 +179,8 @@ class Conductor:
         self._recovered.set()
 
     async def _take_in(self) -> None:
+        if self.is_stopping:
+            return  # told so before it began: nothing is claimed any more
         self.is_ready = True
         intake = asyncio.create_task(self.intake.run(), name="intake")
         stop = asyncio.create_task(self._stop.wait(), name="stop")

@@ -75,6 +75,8 @@ class Report:
     """More about that, in words."""
     pauses: Sequence[Pause]
     """Those in force at the end."""
+    was_stopped: bool
+    """It ended before all was done."""
     kept: int
     """Intents that wait for the next start; of one that was stopped, files in the folder, too."""
     set_aside: int = 0
@@ -85,10 +87,12 @@ def run(
     settings: Settings,
     listeners: Sequence[Listener] = (),
     reloading: Reloading | None = None,
+    early: Sequence[int] = (),
 ) -> Report:
     """Serve until stopped, or with `-once` until all is final. Raises ConductorError.
 
-    Without `reloading` the settings come from a program, and reading them again changes nothing.
+    `early`: signals that asked for the end before there was a daemon. Without `reloading` the
+    settings come from a program, and reading them again changes nothing.
     """
     reloading = reloading or Reloading(settings, lambda: settings, lambda _: None)
     try:
@@ -97,7 +101,7 @@ def run(
         must_be_confined = leave_root_behind(settings)
         # Not as root: it loads what the variables of OpenTelemetry name.
         require_tracing(settings, os.environ)
-        return asyncio.run(_serve(settings, reloading, listeners, must_be_confined))
+        return asyncio.run(_serve(settings, reloading, listeners, early, must_be_confined))
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
 
@@ -106,6 +110,7 @@ async def _serve(
     settings: Settings,
     reloading: Reloading,
     listeners: Sequence[Listener],
+    early: Sequence[int],
     must_be_confined: bool,
 ) -> Report:
     clock, tally, meters = SystemClock(), Tally(), Meters()
@@ -131,7 +136,7 @@ async def _serve(
             read_again,
         )
         manager = served.enter_context(telling(service_manager(os.environ, os.getpid())))
-        stop_on_signals(conductor, manager, read_again)
+        stop_on_signals(conductor, manager, read_again, early)
         async with (
             exporting_traces(settings, os.environ, journal.position(), meters.counts),
             serve_control(Path(layout.state_path), control.obey, ground.notices) as token,
@@ -164,6 +169,7 @@ def _report(tally: Tally, conductor: Conductor, ground: Ground) -> Report:
         conductor.gave_up,
         trouble.get(conductor.gave_up, "") if conductor.gave_up else "",
         ground.journal.reader.pauses(),
+        conductor.is_stopping,
         len(conductor.backlog) + in_folder,
         ground.journal.reader.count_set_aside(),
     )

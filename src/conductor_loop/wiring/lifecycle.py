@@ -79,8 +79,12 @@ def stop_on_signals(
     conductor: Conductor,
     manager: ServiceManager | None,
     read_again: Callable[[str], object],
+    early: Sequence[int] = (),
 ) -> None:
-    """SIGTERM and SIGINT end the work in order, the second one at once; SIGHUP reads again."""
+    """SIGTERM and SIGINT end the work in order, the second one at once; SIGHUP reads again.
+
+    `early`: those that came before.
+    """
     loop = asyncio.get_running_loop()
     asked = False
 
@@ -97,6 +101,8 @@ def stop_on_signals(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+    for number in map(signal.Signals, early[:1]):
+        stop(number)
     loop.add_signal_handler(signal.SIGHUP, _hang_up, stop, read_again)
 
 
