@@ -121,7 +121,22 @@ def test_the_overview_names_every_command_and_every_flag_of_the_original(
     assert (status, err) == (0, [])
     assert all(f"\n  {name} " in out for name in SUMMARIES)
     for original in ("-handoff", "-porch", "-mode", "-out", "-once", "-debounce"):
-        assert f"\n  {original} " in out
+        assert re.search(rf"\n  {original}[ \[]", out)
+
+
+def test_help_as_a_word_is_the_overview_or_the_help_of_a_command(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert called(capfd, "help") == called(capfd, "--help")
+    assert called(capfd, "help", "retry") == called(capfd, "retry", "--help")
+
+
+def test_the_help_shows_that_a_switch_takes_its_value_behind_an_equals_sign(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    _, out, _ = called(capfd, "run", "--help")
+    assert "\n  -once[=true|false]" in out
+    assert " [true|false]" not in out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -422,6 +437,7 @@ def bash_completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["-hando"], ["-handoff"]),
         (["run", "-mode", "s"], ["structured"]),
         (["submit", "--wa"], ["--wait", "--wait-timeout"]),
+        (["retry", "-wh"], ["-why"]),
         (["run", "-handoff", "han"], ["handoff"]),
         (["validate", "handoff/intent-g"], ["handoff/intent-good.json"]),
         (["schema", "v"], ["verdict"]),

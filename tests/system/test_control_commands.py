@@ -213,7 +213,8 @@ def test_the_answer_to_a_change_is_json_when_asked(site: Site) -> None:
 
 def test_what_is_no_target_is_refused(site: Site) -> None:
     site.once()
-    assert "'amf' is no target" in refused(site, "pause", "-target", "amf")
+    for command in ("pause", "resume", "cancel"):
+        assert "'amf' is no target" in refused(site, command, "-target", "amf", status=2)
 
 
 # A name that was handed over twice.

@@ -108,6 +108,21 @@ def test_run_as_decides_whatever_the_folder_says(open_site: Site) -> None:
     assert (facts.st_uid, facts.st_gid) == (OWNER + 1, OWNER + 2)
 
 
+def test_a_folder_that_is_not_there_yet_is_to_be_made_before_it_is_given_away(
+    open_site: Site,
+) -> None:
+    open_site.handoff.mkdir()
+    os.chown(open_site.handoff, OWNER, OWNER)
+    open_site.top.chmod(0o755)
+    out = open_site.top / "out"
+    out.rmdir()
+
+    complaint = open_site.once("-sandbox", "none", "-out", str(out)).stderr
+
+    assert f"make it first: mkdir -p {out} && chown {OWNER}:{OWNER} {out}" in complaint
+    assert f"or give -run-as the owner of {open_site.top}" in complaint
+
+
 @pytest.mark.parametrize("name", ["root", "0", "nobody-of-that-name"])
 def test_root_and_unknown_users_are_refused(site: Site, name: str) -> None:
     done = site.once("-run-as", name)

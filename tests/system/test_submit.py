@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from conductor_loop.core.identity import is_ulid
+from conductor_loop.core.states import State
+from tests.system.daemon import Site
 
 COMMAND = [sys.executable, "-m", "conductor_loop"]
 FIELDS = {"intent_type": "scaling", "target": "t", "namespace": "n", "replicas": 3}
@@ -152,6 +154,36 @@ def test_a_usage_error_hands_nothing_over(place: Path, words: list[str], error: 
     assert done.returncode == 2
     assert error in done.stderr.decode()
     assert os.listdir(place / "handoff") == []
+
+
+def killed_while_it_is_waited_for(top: Path, *words: str) -> tuple[int, str]:
+    """What `submit --wait` says of a daemon that is killed while porch runs."""
+    site = Site(top)
+    (top / "intent-a.json").write_bytes(intent())
+    with site.daemon("-porch", site.porch("exec /bin/sleep 1000")) as daemon:
+        command = [*COMMAND, "submit", "--wait", *words, "intent-a.json"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=top, stdout=pipe, stderr=pipe, text=True) as child:
+            site.wait_for_state("intent-a.json", State.RUNNING)
+            daemon.kill()
+            _, complaint = child.communicate(timeout=60)
+    return child.returncode, complaint
+
+
+def test_waiting_ends_when_the_daemon_is_gone_for_good(tmp_path: Path) -> None:
+    status, complaint = killed_while_it_is_waited_for(tmp_path)
+
+    assert status == 1
+    assert "ERROR: no daemon runs any more: gave up waiting for 1 of 1" in complaint
+    assert "hint: start one: conductor-loop\n" in complaint
+
+
+def test_a_timeout_is_waited_out_although_the_daemon_is_gone_and_said_so(tmp_path: Path) -> None:
+    status, complaint = killed_while_it_is_waited_for(tmp_path, "--wait-timeout", "9s")
+
+    assert status == 1
+    assert complaint.count("WARNING: the daemon is gone; waiting for another one until") == 1
+    assert "ERROR: gave up waiting for 1 of 1" in complaint
 
 
 def test_waiting_without_a_daemon_gives_up_and_leaves_the_file(place: Path) -> None:

@@ -467,6 +467,32 @@ def test_an_unknown_variable_only_warns() -> None:
     assert warning == "CONDUCTOR_LOOP_SERVICE_HOST is not a setting and is ignored"
 
 
+@pytest.mark.parametrize(
+    "variable",
+    ["LOOP_PORT", "LOOP_PORT_8080_TCP", "LOOP_PORT_8080_TCP_ADDR", "HTTP_SERVICE_PORT_METRICS"],
+)
+def test_a_variable_that_kubernetes_sets_for_a_service_is_not_taken_for_a_slip(
+    variable: str,
+) -> None:
+    (warning,) = load(environ={f"CONDUCTOR_{variable}": "tcp://10.0.0.1:8080"}).warnings
+    assert warning == f"CONDUCTOR_{variable} is not a setting and is ignored"
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("retention = 0", 'write a string, e.g. "168h" or "0"'),
+        ("retention = 168", 'write a string, e.g. "168h"'),
+        ("timeout = 0", 'write a string, e.g. "168h"'),
+    ],
+)
+def test_a_number_in_place_of_a_duration_is_told_how_to_write_one(
+    line: str, hint: str, tmp_path: Path
+) -> None:
+    (mistake,) = mistakes([toml(tmp_path, line)])
+    assert mistake.hint == hint
+
+
 def test_an_unknown_variable_that_is_nearly_right_is_guessed() -> None:
     (warning,) = load(environ={"CONDUCTOR_HANDOF": "/in"}).warnings
     assert "did you mean CONDUCTOR_HANDOFF?" in warning

@@ -45,12 +45,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Cancel."""
     if sum((bool(args.intent), bool(args.target), args.all)) != 1:
         raise UsageError("name what to cancel", hint="one of FILE|ID, -target or -all")
+    target = parse_target(args.target)
     reader = open_reader(settings.state_dir, settings.kek_file)
     if args.dry_run:
         return _show_what_would_end(args, [
             s
             for s in reader.summaries(
-                states=frozenset(State) - FINAL, target=parse_target(args.target), limit=_MOST
+                states=frozenset(State) - FINAL, target=target, limit=_MOST
             )
             if not args.intent or s.intent_id == find_intent(reader, args.intent).intent_id
         ])  # fmt: skip

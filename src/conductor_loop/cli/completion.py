@@ -52,6 +52,11 @@ def _explain(parser: CommandParser) -> None:
 
     paths = {"DIR": shtab.DIRECTORY, "FILE": shtab.FILE}
     for action in parser.actions():
+        # One dash or two: examples are written with one.
+        action.option_strings = [
+            *(flag[1:] for flag in action.option_strings if flag.startswith("--")),
+            *action.option_strings,
+        ]
         if isinstance(action.metavar, str) and action.metavar in paths:
             action.complete = paths[action.metavar]  # type: ignore[attr-defined]  # shtab's way
         option = setting_of(action)

@@ -73,6 +73,10 @@ class CommandParser(argparse.ArgumentParser):
                 understood.mistakes.append(error)
         return understood
 
+    def format_help(self) -> str:
+        """Write the help; a switch takes its value behind `=` alone, which argparse cannot say."""
+        return super().format_help().replace(" [true|false]", "[=true|false]")
+
     def actions(self) -> Sequence[argparse.Action]:
         """Every positional and flag that was declared."""
         return tuple(self._actions)

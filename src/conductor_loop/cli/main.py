@@ -71,6 +71,10 @@ def _run(arguments: tuple[str, ...]) -> int:
 
     if arguments[:1] in (("-h",), ("-help",), ("--help",)):
         return _overview()
+    if arguments[:1] == ("help",):
+        if len(arguments) == 1:
+            return _overview()
+        arguments = (arguments[1], "--help")
     asked = invocation(arguments)
     if asked.name not in SUMMARIES:
         return _no_such_command(asked.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from conductor_loop.cli.steering import print_reply, steer
+from conductor_loop.conductor.control import parse_target
 from conductor_loop.core.control import Pause
 from conductor_loop.settings import Settings
 
@@ -28,5 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Pause."""
+    parse_target(args.target)
     reply = steer(settings, Pause(args.target, args.why))
     return print_reply(reply, f"paused: {args.target or 'everything'}", as_json=args.json)

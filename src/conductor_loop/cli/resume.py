@@ -6,6 +6,7 @@ import argparse
 
 from conductor_loop.cli.steering import print_reply, steer
 from conductor_loop.cli.terminal import print_line
+from conductor_loop.conductor.control import parse_target
 from conductor_loop.core.control import Resume
 from conductor_loop.settings import Settings
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Resume."""
+    parse_target(args.target)
     reply = steer(settings, Resume(args.target, args.why))
     accepted = reply.porch_sha256
     if accepted and not args.json:

@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from conductor_loop.adapters.handoff.handover import hand_over, open_handoff
@@ -27,7 +28,8 @@ HELP = (
     "them has a fault, none is handed over. Prints name and SHA-256, and the id as soon as a\n"
     "daemon has it.\n\n"
     "Exit status: 0 handed over, with --wait all succeeded; 1 not possible, or --wait-timeout\n"
-    "passed; 2 usage; 8 a fault was found, or with --wait an intent did not succeed."
+    "passed, or without that the daemon went away; 2 usage; 8 a fault was found, or\n"
+    "with --wait an intent did not succeed."
 )
 EXAMPLES = """\
 conductor-loop submit intent-scale-up.json
@@ -38,6 +40,8 @@ _NOT_POSSIBLE, _NO_SUCCESS = 1, 8
 _EVERY_SECONDS = 0.05
 # A daemon has the id within milliseconds of the rename, unless its queue is full.
 _PATIENCE_FOR_ID = timedelta(seconds=2)
+# A daemon that is restarted is away for a moment.
+_DAEMON_LOOKS, _MOST_MISSES = timedelta(seconds=1), 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +75,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     follower = Follower(settings)
     folder = open_handoff(settings.handoff)
     try:
-        submissions = []
+        submissions, is_deserted = [], False
         for name, one in zip(names, judged, strict=True):
             submission = follower.expect(name, one.digest)
             hand_over(folder, name, one.body, _fresh_ulid())
@@ -81,13 +85,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if divided:
             print_warning("a distributor divides this folder; verdicts come in the handoffs")
         else:
-            _follow(follower, submissions, args)
+            is_deserted = _follow(follower, submissions, args)
     finally:
         os.close(folder)
         follower.close()
     if args.json:
         print_json([_fields(one) for one in submissions])
-    return _status(submissions, settings) if args.wait else 0
+    return _status(submissions, settings, is_deserted=is_deserted) if args.wait else 0
 
 
 def _duration(text: str) -> timedelta:
@@ -140,14 +144,16 @@ def _refused(judged: Sequence[Judged], *, as_json: bool) -> int:
 
 def _follow(
     follower: Follower, submissions: Sequence[Submission], args: argparse.Namespace
-) -> None:
+) -> bool:
+    """Follow until all is known or patience ends; tell whether the daemon went away meanwhile."""
     is_watched = follower.is_watched()
     if not is_watched:
         print_warning("no daemon watches this folder; what was handed over waits for its start")
     if not args.wait and not is_watched:
-        return
+        return False
     patience = args.wait_timeout if args.wait else _PATIENCE_FOR_ID
     told: set[str] = set()
+    watch = _Watch(follower, is_seen=is_watched)
     for waited in _looks():
         for one in submissions:
             if one.ending is None:
@@ -157,6 +163,38 @@ def _follow(
         is_done = all(one.ending or (one.intent_id and not args.wait) for one in submissions)
         if is_done or (patience is not None and waited >= patience):
             break
+        if args.wait and watch.is_over(waited) and _gives_up(args, watch):
+            return True
+    return False
+
+
+def _gives_up(args: argparse.Namespace, watch: _Watch) -> bool:
+    """Whether to wait no more for a daemon that is gone; a given timeout is waited out."""
+    if args.wait_timeout is None:
+        return True
+    if not watch.is_told:
+        watch.is_told = True
+        print_warning("the daemon is gone; waiting for another one until --wait-timeout")
+    return False
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Whether the daemon that was there is there no more; one that starts anew is waited for."""
+
+    follower: Follower
+    is_seen: bool
+    is_told: bool = False
+    misses: int = 0
+    next_look: timedelta = timedelta(0)
+
+    def is_over(self, waited: timedelta) -> bool:
+        if waited >= self.next_look:
+            self.next_look = waited + _DAEMON_LOOKS
+            is_there = self.follower.is_watched()
+            self.is_seen = self.is_seen or is_there
+            self.misses = 0 if is_there else self.misses + 1
+        return self.is_seen and self.misses >= _MOST_MISSES
 
 
 def _looks() -> Iterator[timedelta]:
@@ -180,14 +218,18 @@ def _tell(one: Submission, told: set[str]) -> None:
             print_line(line)
 
 
-def _status(submissions: Sequence[Submission], settings: Settings) -> int:
+def _status(submissions: Sequence[Submission], settings: Settings, *, is_deserted: bool) -> int:
     endings = [one.ending for one in submissions]
     if any(ending is not None and ending.status != "success" for ending in endings):
         return _NO_SUCCESS
     if None in endings:
+        why = "no daemon runs any more: " if is_deserted else ""
+        left = f"{endings.count(None)} of {len(endings)}"
         print_error(
-            f"gave up waiting for {endings.count(None)} of {len(endings)}; they stay handed over",
-            f"see later in {settings.handoff}/status, or with conductor-loop list",
+            f"{why}gave up waiting for {left}; they stay handed over",
+            "start one: conductor-loop"
+            if is_deserted
+            else f"see later in {settings.handoff}/status, or with conductor-loop list",
         )
         return _NOT_POSSIBLE
     return 0

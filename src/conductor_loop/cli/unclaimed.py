@@ -7,8 +7,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from conductor_loop.adapters.control_socket import DaemonSilent, ask
-from conductor_loop.core.control import Health
+from conductor_loop.cli.following import Follower
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.naming import is_intent_name, shown
 from conductor_loop.core.wording import counted
@@ -72,7 +71,4 @@ def none_ever_ran(settings: Settings) -> NoDaemonYet | None:
 
 def is_served(settings: Settings) -> bool:
     """Whether a daemon runs; where this user may not know, one is assumed."""
-    try:
-        return ask(settings.state_dir, Health()) is not None
-    except (DaemonSilent, PermissionError):
-        return True
+    return Follower(settings).is_watched()

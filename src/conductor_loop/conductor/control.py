@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from conductor_loop.conductor.steering import Operator, Refused, Steering
+from conductor_loop.conductor.steering import Operator, Steering
 from conductor_loop.core.control import (
     Cancel,
     Check,
@@ -22,7 +22,7 @@ from conductor_loop.core.control import (
     Retry,
     RotateKey,
 )
-from conductor_loop.core.faults import ConductorError, Fault
+from conductor_loop.core.faults import ConductorError, Fault, UsageError
 from conductor_loop.core.intent import Target
 from conductor_loop.core.protection import Protections
 from conductor_loop.core.vitals import Vitals, encode
@@ -61,7 +61,7 @@ class Control:
         self._read_again = read_again
 
     async def obey(self, request: Request, by: str) -> Reply:
-        """Carry out a request. Raises Refused; for several intents refusals are per intent."""
+        """Carry out a request. Raises ConductorError; of several intents each is refused alone."""
         match request:
             case Health():
                 return Reply(checks=tuple(self._sight.checks()), pid=os.getpid())
@@ -105,10 +105,10 @@ class Control:
 
 
 def parse_target(text: str) -> Target | None:
-    """Read `namespace/target`; None for nothing. Raises Refused for anything else."""
+    """Read `namespace/target`; None for nothing. Raises UsageError for anything else."""
     if not text:
         return None
     namespace, slash, name = text.partition("/")
     if not (namespace and slash and name):
-        raise Refused(f"{text!r} is no target", hint="give it as NAMESPACE/TARGET")
+        raise UsageError(f"{text!r} is no target", hint="give it as NAMESPACE/TARGET")
     return Target(namespace, name)

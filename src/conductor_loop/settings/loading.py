@@ -6,6 +6,7 @@ Every given value is read, also one that a stronger source overrides, and every 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,10 @@ from conductor_loop.settings.spelling import closest, did_you_mean
 
 _VARIABLES = {option.variable: option for option in OPTIONS.values()}
 _PREFIX = "CONDUCTOR_"
+# What a pod is told of each service (kubernetes.io, "Service", "Environment variables").
+_OF_KUBERNETES = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 _WITHOUT_PREFIX = [variable.removeprefix(_PREFIX) for variable in _VARIABLES]
 
 
@@ -233,7 +238,8 @@ def _warnings(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     for variable in sorted(name for name in environ if name.startswith(_PREFIX)):
         if variable not in _VARIABLES:
             # Their common beginning would make any two of them alike.
-            guess = closest(variable.removeprefix(_PREFIX), _WITHOUT_PREFIX)
+            name = variable.removeprefix(_PREFIX)
+            guess = None if _OF_KUBERNETES.fullmatch(name) else closest(name, _WITHOUT_PREFIX)
             hint = f"; did you mean {_PREFIX}{guess}?" if guess else ""
             yield f"{variable} is not a setting and is ignored{hint}"
     for flag, mode in (("-file-mode", settings.file_mode), ("-dir-mode", settings.dir_mode)):

@@ -18,6 +18,7 @@ from conductor_loop.settings.spelling import did_you_mean
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
+_DURATION = "DURATION"
 
 
 class Unreadable(ValueError):
@@ -137,7 +138,7 @@ def duration(least: timedelta = timedelta(0)) -> Reader[timedelta]:
             raise Unreadable(f"{given} is too short", f"give {format_duration(least)} or more")
         return value
 
-    return Reader("DURATION", read, format_duration)
+    return Reader(_DURATION, read, format_duration)
 
 
 def size(least: int, most: int) -> Reader[int]:
@@ -294,7 +295,12 @@ def toml_text(value: object, reader: Reader[T]) -> str:
     """Write a TOML value as the text that `reader` takes. Raises Unreadable for a wrong type."""
     if type(value) not in reader.in_toml:
         kinds = " or ".join(_TOML_KINDS[kind] for kind in reader.in_toml)
-        raise Unreadable(f"a {_toml_kind(value)} is no value for it", f"write {kinds}")
+        hint = f"write {kinds}"
+        if reader.metavar == _DURATION:
+            hint = 'write a string, e.g. "168h"' + (
+                ' or "0"' if value == 0 and _takes(reader, "0") else ""
+            )
+        raise Unreadable(f"a {_toml_kind(value)} is no value for it", hint)
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, list):
@@ -302,6 +308,14 @@ def toml_text(value: object, reader: Reader[T]) -> str:
     if all(isinstance(part, str) and "," not in part for part in value):
         return ",".join(value)
     raise Unreadable("not every part of the list is a name", 'write e.g. ["HOME", "KUBECONFIG"]')
+
+
+def _takes(reader: Reader[T], given: str) -> bool:
+    try:
+        reader.read(given)
+    except Unreadable:
+        return False
+    return True
 
 
 _TOML_KINDS: dict[type, str] = {

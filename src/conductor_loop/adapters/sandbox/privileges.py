@@ -66,10 +66,14 @@ def leave_root(run_as: str, footing: Footing, can_confine: bool) -> Departure | 
     missing, overrides = _out_of_reach(identity, footing), False
     if missing:
         overrides = can_confine and missing not in map(str, footing.unaided)
+    who = f"{identity.uid}:{identity.gid}"
     if missing and not overrides:
         raise _refused(
             f"started as root, and uid {identity.uid} cannot work in {missing}",
-            f"chown {identity.uid}:{identity.gid} {missing}, or give -run-as its owner",
+            f"chown {who} {missing}, or give -run-as its owner"
+            if _nearest(Path(missing)) == Path(missing).absolute()
+            else f"make it first: mkdir -p {missing} && chown {who} {missing}; or give -run-as the"
+            f" owner of {_nearest(Path(missing))}",
         )
     _become(identity, overrides)
     return Departure(identity, overrides)
