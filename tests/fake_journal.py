@@ -372,6 +372,7 @@ def _unfinished(row: Row) -> Unfinished:
         crashes=row.crashes,
         timeout=row.timeout,
         not_before=row.not_before,
+        size=row.receipt.size,
     )
 
 

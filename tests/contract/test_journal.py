@@ -346,6 +346,7 @@ async def test_unfinished_intents_come_in_journal_order_with_all_that_ordering_n
     assert (first.intent_id, first.seq, first.target) == (number_id(2), 1, A)
     assert (first.timeout, first.not_before) == (timedelta(seconds=90), None)
     assert (first.name, first.priority, first.received_at) == (name_of(2), 5, BEGINNING)
+    assert first.size == len(intent_bytes(A, 2))
     assert (second.intent_id, second.seq, second.target) == (number_id(1), 2, B)
     assert (second.state, second.not_before) == (State.BACKING_OFF, LATER)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -145,6 +146,27 @@ def test_a_backoff_outlives_the_daemon(stage: Stage) -> None:
     assert stage.life.publisher.endable == []
     stage.pass_time(1)
     assert stage.life.publisher.endable == [first]
+
+
+@pytest.mark.parametrize(
+    ("padding", "fewest", "most"),
+    [(0, 40, 60), (1 << 20, 2, 12)],
+    ids=["small ones", "large ones"],
+)
+def test_short_runs_are_begun_ahead_as_far_as_memory_allows(
+    stage: Stage, padding: int, fewest: int, most: int
+) -> None:
+    stage.begin()
+    stage.end(stage.hand_over(A))  # it was short
+    for number in range(80):
+        document = json.loads(intent_bytes(Target("ns", f"t{number}"), 3))
+        document["metadata"] = {"padding": "x" * padding}
+        stage.life.source.offer(b"intent-%d.json" % number, json.dumps(document).encode())
+    stage.life.go_on()
+
+    assert fewest <= stage.life.journal.reader.counts()[State.RUNNING] <= most
+    stage.work_off()
+    assert len(stage.life.world.delivered) == 81
 
 
 def test_a_full_queue_leaves_files_in_the_folder(stage: Stage) -> None:

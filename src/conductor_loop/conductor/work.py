@@ -27,9 +27,12 @@ from conductor_loop.core.settlement import RetryPolicy, Tally, settle
 from conductor_loop.ports import Clock, Journal, Publisher
 
 _log = logging.getLogger("conductor_loop.work")
-_AHEAD = 16
+_AHEAD = 48
+"""Enough for the publisher to go on while a batch of views is written."""
+_AHEAD_BYTES = 8 << 20
+"""What is in flight is held in memory, so less is started ahead where intents are large."""
 _SHORT_RUN = timedelta(milliseconds=20)
-_REFILL_BELOW = 8
+_REFILL_BELOW = 24
 _SETTLE_SECONDS = 0.01
 """While short attempts follow one another, outcomes gather so long: one sync serves them all."""
 _WATCH_SECONDS = 1.0
@@ -65,7 +68,7 @@ class Work:
         self._jitter = jitter
         self.beats = 0
         """How many attempts were started or settled."""
-        self._publishing = 0
+        self._publishing = self._publishing_bytes = 0
         self._outcomes: list[tuple[Unfinished, Lease, Outcome]] = []
         self._settle_bell = Bell()
         self._cancelled: dict[str, Skipped] = {}
@@ -152,22 +155,20 @@ class Work:
         starts: list[Unfinished] = []
         if not self._has_to_refill:
             return starts
-        while self._publishing + len(starts) < self._places(starts):
+        # Short runs are started ahead of free workers, so that one commit marks several. Not
+        # beside one that saw the daemon die: it would be blamed for crashes of others, and they
+        # for its own.
+        is_ahead = self._last_run < _SHORT_RUN and self._publishing_bytes < _AHEAD_BYTES
+        while self._publishing < self.policy.workers + (_AHEAD if is_ahead else 0):
             item = self._backlog.take()
             if item is None:
                 break
             starts.append(replace(item, runs=item.runs + 1))
-        self._publishing += len(starts)
+            self._publishing += 1
+            self._publishing_bytes += item.size
+            is_ahead &= not item.crashes and self._publishing_bytes < _AHEAD_BYTES
         self.beats += len(starts)
         return starts
-
-    def _places(self, starts: list[Unfinished]) -> int:
-        # Short runs are started ahead of free workers, so that one commit marks several. Not
-        # beside one that saw the daemon die: it would be blamed for crashes of others, and they
-        # for its own.
-        if self._last_run >= _SHORT_RUN or any(item.crashes for item in starts):
-            return self.policy.workers
-        return self.policy.workers + _AHEAD
 
     async def _lease(self, starts: list[Unfinished]) -> list[Lease]:
         bodies = await self._journal.lease([(item.intent_id, item.runs) for item in starts])
@@ -189,6 +190,7 @@ class Work:
         cancelled = item.intent_id in self._cancelled
         outcome = Abandoned("not_run") if cancelled else await self._publish(lease)
         self._publishing -= 1
+        self._publishing_bytes -= item.size
         if not isinstance(outcome, Abandoned):
             self._last_run = outcome.duration
         self._outcomes.append((item, lease, outcome))

@@ -65,6 +65,8 @@ class Unfinished(msgspec.Struct, frozen=True):
     timeout: timedelta | None = None
     not_before: datetime | None = None
     correlation_id: str = ""
+    size: int = 0
+    """Bytes of the intent as it was handed over."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -114,4 +116,5 @@ def waiting_intent(intent_id: str, event: Admitted, seq: int) -> Unfinished:
         state=State.WAITING,
         timeout=event.timeout,
         correlation_id=event.correlation_id,
+        size=event.receipt.size,
     )

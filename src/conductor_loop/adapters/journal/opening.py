@@ -141,7 +141,7 @@ class Opener:
     def unfinished(self, row: Row) -> Unfinished:
         """One intent that has no final state."""
         (intent_id, seq, stored, priority, received_at, state, runs, failures, crashes, timeout,
-         not_before) = row  # fmt: skip
+         not_before, size) = row  # fmt: skip
         facts = self.facts(seq, intent_id, stored)
         return Unfinished(
             intent_id=intent_id,
@@ -157,6 +157,7 @@ class Opener:
             timeout=None if timeout is None else timedelta(microseconds=timeout),
             not_before=_moment(not_before),
             correlation_id=facts.correlation_id,
+            size=size,
         )
 
     def summary(self, row: Row) -> Summary:

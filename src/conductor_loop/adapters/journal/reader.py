@@ -64,7 +64,8 @@ _ANY_IMPORTED = "SELECT 1 FROM imported LIMIT 1"
 _ALL_IMPORTED = "SELECT file_key, file, processed_at FROM imported ORDER BY processed_at"
 _IMPORTED = "SELECT 1 FROM imported WHERE file_key = ?"
 _UNFINISHED = """
-SELECT id, seq, facts, priority, received_at, state, runs, failures, crashes, timeout, not_before
+SELECT id, seq, facts, priority, received_at, state, runs, failures, crashes, timeout, not_before,
+  size
 FROM intents
 WHERE final_at IS NULL AND seq NOT IN (SELECT seq FROM damaged) ORDER BY seq"""
 _FINALS = """
