@@ -237,6 +237,10 @@ class FakeJournal:
         seq = self._memory.rows[intent_id].seq
         return next((r.intent_id for r in self._judged(name) if r.seq > seq), None)
 
+    def overtaken(self, intent_ids: Sequence[str]) -> set[str]:
+        names = {each: self._memory.rows[each].receipt.name for each in intent_ids}
+        return {each for each, name in names.items() if self.successor(name, each) is not None}
+
     # What commands and retention ask.
 
     def counts(self) -> dict[State, int]:

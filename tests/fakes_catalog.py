@@ -141,6 +141,11 @@ class CatalogInMemory:
         ids = self._with_verdict(name, also=intent_id)
         return next(iter(ids[ids.index(intent_id) + 1 :]), None)
 
+    def overtaken(self, intent_ids: Sequence[str]) -> set[str]:
+        """See `ports.Catalog`."""
+        names = {each: self._intents[each].receipt.name for each in intent_ids}
+        return {each for each, name in names.items() if self.successor(name, each) is not None}
+
     def _with_verdict(self, name: bytes, also: str) -> list[str]:
         return [
             intent_id

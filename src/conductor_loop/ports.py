@@ -149,6 +149,9 @@ class Catalog(Protocol):
     def successor(self, name: bytes, intent_id: str) -> str | None:
         """The id of the first intent of this name after this one that gets a verdict."""
 
+    def overtaken(self, intent_ids: Sequence[str]) -> set[str]:
+        """Those of several intents that have a `successor`."""
+
     def final_before(
         self, cutoff: datetime, states: Collection[State], limit: int
     ) -> Sequence[Summary]:

@@ -587,9 +587,11 @@ async def test_names_have_predecessors_and_successors_that_duplicates_are_no_par
 
         before = [opened.reader.predecessor(name, number_id(n)) for n in (1, 4, 5)]
         after = [opened.reader.successor(name, number_id(n)) for n in (1, 4, 5)]
+        overtaken = opened.reader.overtaken([number_id(n) for n in (5, 3, 4, 1)])
 
     assert before == [None, number_id(1), number_id(4)]
     assert after == [number_id(4), number_id(5), None]
+    assert overtaken == {number_id(1), number_id(4)}
 
 
 @in_a_loop

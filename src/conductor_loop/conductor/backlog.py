@@ -46,6 +46,8 @@ class Backlog:
         self, journal: Journal, clock: Clock, breaker: Breaker, policy: WaitingPolicy
     ) -> None:
         self.bell = Bell()
+        self.ended = Bell()
+        """Rings when something ended, or is to end."""
         self.breaker = breaker
         self.paused = False
         """An operator paused everything."""
@@ -242,3 +244,4 @@ class Backlog:
     def _freed(self) -> None:
         self._room.set()
         self.bell.ring()
+        self.ended.ring()

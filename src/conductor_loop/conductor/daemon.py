@@ -34,7 +34,7 @@ from conductor_loop.ports import (
 )
 
 # How often what can block a run is looked at, and how soon `once` notices that all is final.
-_WATCH_SECONDS, _POLL_SECONDS = 0.25, 0.005
+_WATCH_SECONDS = 0.25
 # After the grace: how long the views, or a full disk, may hold up the end.
 _LAST_SECONDS = 5.0
 
@@ -135,6 +135,7 @@ class Conductor:
     def stop(self) -> None:
         """Take nothing more; end what runs within the grace; bring the views in line; return."""
         self._stop.set()
+        self.backlog.ended.ring()
 
     @property
     def is_stopping(self) -> bool:
@@ -196,7 +197,7 @@ class Conductor:
 
     async def _let_finish(self, work: asyncio.Task[None]) -> None:
         while len(self.backlog) and not self._stop.is_set():
-            await self._parts.clock.sleep(_POLL_SECONDS)
+            await self.backlog.ended.wait(_WATCH_SECONDS)
         await self.work.finish()
         grace = self._policies.grace.total_seconds()
         done, _ = await asyncio.wait({work}, timeout=grace)
@@ -233,7 +234,7 @@ class Conductor:
             blocked_since = now if blocked_since is None else blocked_since
             if now - blocked_since > longest.total_seconds():
                 self.gave_up = hindrance
-                self._stop.set()
+                self.stop()
 
     async def _stop_within(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

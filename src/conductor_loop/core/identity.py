@@ -11,7 +11,7 @@ ULID_LENGTH = 26
 def ulid(milliseconds: int, entropy: int) -> str:
     """Encode 48 bits of Unix milliseconds and 80 bits of entropy as 26 Crockford characters."""
     value = (milliseconds << _ENTROPY_BITS) | (entropy & ((1 << _ENTROPY_BITS) - 1))
-    return "".join(_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10))
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10)])
 
 
 def is_ulid(text: str) -> bool:

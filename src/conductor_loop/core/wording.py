@@ -14,6 +14,7 @@ from conductor_loop.core.faults import Fault
 _MILLISECOND = timedelta(milliseconds=1)
 
 
+@lru_cache(maxsize=64)  # what happened once is told in several places
 def timestamp(moment: datetime) -> str:
     """Write a moment as RFC 3339 in UTC with `Z`, to the millisecond where it has a fraction."""
     moment = moment.astimezone(UTC)

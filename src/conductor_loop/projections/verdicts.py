@@ -62,6 +62,9 @@ class Histories(Protocol):
     def successor(self, name: bytes, intent_id: str) -> str | None:
         """See `ports.Catalog`."""
 
+    def overtaken(self, intent_ids: Sequence[str]) -> set[str]:
+        """See `ports.Catalog`."""
+
 
 class Verdicts:
     """`ports.Projection`: the last of all views, so a verdict that is seen means: all is done."""
@@ -155,12 +158,13 @@ class _Batch:
         finally:
             for handle in handles:
                 os.close(handle)
+        overtaken = self._catalog.overtaken([_id(entry) for entry in drafts])
         for entry in drafts:
-            self._show(entry)
+            self._show(entry, is_newest=entry.intent_id not in overtaken)
         yield tuple(self._touched)
 
-    def _show(self, entry: Entry) -> None:
-        if self._catalog.successor(_name(entry), _id(entry)) is None:
+    def _show(self, entry: Entry, *, is_newest: bool) -> None:
+        if is_newest:
             folder, name = self._status, verdict_name(_name(entry))
         else:
             folder, name = self._history, history_name(_id(entry))

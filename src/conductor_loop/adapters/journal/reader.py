@@ -86,6 +86,11 @@ SELECT id FROM intents WHERE name_key = ?1 AND state <> 'duplicate'
 _SUCCESSOR = """
 SELECT id FROM intents WHERE name_key = ?1 AND state <> 'duplicate'
   AND seq > (SELECT seq FROM intents WHERE id = ?2) ORDER BY seq LIMIT 1"""
+_OVERTAKEN = """
+SELECT i.id FROM json_each(?) asked JOIN intents i ON i.id = asked.value
+WHERE EXISTS (
+  SELECT 1 FROM intents later
+  WHERE later.name_key = i.name_key AND later.seq > i.seq AND later.state <> 'duplicate')"""
 _SUMMARY_COLUMNS = """
 SELECT id, seq, facts, size, priority, state, received_at, final_at, runs, failures, crashes,
   not_before, retry_of, filed
@@ -224,6 +229,10 @@ class JournalReader:
     def successor(self, name: bytes, intent_id: str) -> str | None:
         """See `ports.Catalog`."""
         return self._id(_SUCCESSOR, (name_key(self._sealer, name), intent_id))
+
+    def overtaken(self, intent_ids: Sequence[str]) -> set[str]:
+        """See `ports.Catalog`."""
+        return {row[0] for row in self._rows(_OVERTAKEN, (json.dumps(intent_ids),))}
 
     def body(self, intent_id: str) -> bytes:
         """The bytes of an intent. Raises KeyError when they are not kept (any more)."""
