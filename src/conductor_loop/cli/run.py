@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from conductor_loop.cli.flags import add_settings, given_settings
 from conductor_loop.cli.logging_setup import configure_logging, set_log_level
 from conductor_loop.cli.progress import progress_bar
-from conductor_loop.cli.steering import lifting
 from conductor_loop.cli.stopping import asked
 from conductor_loop.cli.terminal import print_error, print_line, print_warning
 from conductor_loop.core.durations import format_duration
@@ -84,6 +83,8 @@ def _way_on(report: Report) -> str:
             f"the environment failed for longer than -timeout ({report.trouble}): see the log,"
             " mend it, start again"
         )
+    from conductor_loop.cli.steering import lifting
+
     return "; ".join(map(lifting, report.pauses))
 
 
