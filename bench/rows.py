@@ -193,7 +193,8 @@ def _idle(setting: Setting) -> Measured:
 
 def _backlog(setting: Setting) -> Measured:
     """Both ways in which files can wait: beside a daemon whose queue is full, and for `-once`."""
-    few, many = 15_000, 30_000 if setting.quick else 100_000
+    # Its queue is full only well above its 10,000 places: it works some off while it takes more.
+    few, many = 30_000, 45_000 if setting.quick else 100_000
     watching = _growth_watching(setting, few, many)
     peaks = [_once(setting, count, "builtin").peak_bytes for count in (few, many)]
     once = (peaks[1] - peaks[0]) / (many - few)
