@@ -10,13 +10,10 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from conductor_loop.adapters.handoff.own_folders import OTHERS, PRIVATE, closed_bits, put_back
 from conductor_loop.core.detection.modes import ModeChanged
-
-if TYPE_CHECKING:
-    from conductor_loop.adapters.handoff.layout import Layout
 
 _FILE, _FOLDERS = 0o600, (b"keys", b"audit")
 # What else lies in a -state-dir may be somebody else's affair.
@@ -24,7 +21,35 @@ _OURS, _JOURNAL = frozenset({b"lock", b"control.sock", b"control.token"}), b"jou
 _PERMISSIONS, _OWNER_READS = 0o777, 0o400
 
 
-def put_modes_back(layout: Layout) -> list[ModeChanged]:
+class PrivateFolders(Protocol):
+    """The folders that are the daemon's alone, open, and their paths; a `Layout` has them."""
+
+    @property
+    def path(self) -> str:
+        """The handoff folder."""
+
+    @property
+    def state_path(self) -> str:
+        """The state folder."""
+
+    @property
+    def state(self) -> int:
+        """The state folder, open."""
+
+    @property
+    def conductor(self) -> int:
+        """`.conductor/`, open."""
+
+    @property
+    def claimed(self) -> int:
+        """`.conductor/claimed/`, open."""
+
+    @property
+    def quarantine(self) -> int:
+        """`.conductor/quarantine/`, open."""
+
+
+def put_modes_back(layout: PrivateFolders) -> list[ModeChanged]:
     """Put back every mode of the state that is not as it should be, and tell which."""
     own = f"{layout.path}/.conductor"
     places = (
