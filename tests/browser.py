@@ -45,6 +45,14 @@ class Browser:
         answer = self.call("Page.navigate", url=address)
         assert "errorText" not in answer, answer
 
+    def reload(self) -> None:
+        """Load the page anew; not before the script has answered, which that would end."""
+        self.run("void setTimeout(() => location.reload())")
+        while (message := json.loads(self._link.recv(_PATIENCE)))[
+            "method"
+        ] != "Page.loadEventFired":
+            self._note(message)
+
     def run(self, script: str) -> Any:
         """The value of an expression, awaited if it is a promise."""
         answer = self.call(

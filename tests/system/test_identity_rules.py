@@ -52,7 +52,8 @@ def test_row_22_a_duplicate_is_not_run(twice: Site) -> None:
 def test_a_duplicate_is_recorded_with_the_id_of_the_first(twice: Site) -> None:
     assert twice.counts() == {State.PUBLISHED: 1, State.DUPLICATE: 1}
     first = twice.verdict("intent-a.json")["intent_id"]
-    history = twice.asked("why", "intent-a.json")["history"]
+    (duplicate,) = twice.asked("why", "intent-a.json")["duplicates"]
+    history = twice.asked("why", duplicate)["history"]
     assert [(entry["event"], entry["first"]) for entry in history] == [("Duplicated", first)]
 
 

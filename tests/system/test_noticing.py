@@ -107,7 +107,7 @@ def test_once_tells_what_was_set_aside_and_does_not_end_as_if_all_were_well(held
         done = held_up.once()
         assert done.returncode == 8
         assert done.stdout.startswith("1 set aside in ")
-        assert "1 intents are damaged in the journal" in done.stderr
+        assert "1 intent is damaged in the journal" in done.stderr
 
 
 def test_a_damaged_intent_that_has_its_verdict_does_not_fail_a_run(held_up: Site) -> None:

@@ -284,7 +284,7 @@ def test_a_story_tells_the_trace_where_there_are_traces(site: Site, tmp_path: Pa
             site.wait_for_final(1)
             with opened(server, tmp_path) as browser:
                 browser.open(f"http://127.0.0.1:{server.port}/#{site.intent_id('intent-a.json')}")
-                browser.run("location.reload()")
+                browser.reload()
                 browser.wait_for("document.querySelector('#story')?.open", "the address opens it")
                 facts = text(browser, "#story-body .facts")
     assert str(site.verdict("intent-a.json")["trace_id"]) in facts
@@ -297,7 +297,7 @@ def test_a_published_intents_story_lists_its_files(site: Site, tmp_path: Path) -
         (output,) = site.verdict("intent-a.json")["outputs"][:1]
         with opened(server, tmp_path) as browser:
             browser.open(f"http://127.0.0.1:{server.port}/#{site.intent_id('intent-a.json')}")
-            browser.run("location.reload()")
+            browser.reload()
             browser.wait_for("document.querySelector('#story')?.open", "the address opens it")
             assert output["sha256"] in text(browser, "#story-body")
             browser.run("document.querySelector('#story .file summary').click()")
