@@ -129,8 +129,7 @@ class SqliteJournal:
     async def _record(self, records: Sequence[Record], statements: Statements) -> Sequence[int]:
         """Record, in one transaction with what `statements` have already."""
         at = to_microseconds(self._clock.now())
-        changed: dict[str, LiveIntent] = {}
-        seq = self._last_seq
+        changed, seq = dict[str, LiveIntent](), self._last_seq
         for seq, record in enumerate(records, self._last_seq + 1):
             key = record.intent_id or ""
             live = add_record(statements, record, changed.get(key) or self._live.get(key), seq, at)
