@@ -208,6 +208,22 @@ def test_the_queue_counts_complete_files_that_are_not_claimed_yet(site: Site) ->
         assert site.counts().total() == 1
 
 
+def test_what_is_started_ahead_of_the_workers_waits_and_is_not_active(site: Site) -> None:
+    go = 'until [ -e "$top/go" ]; do /bin/sleep 0.02; done'
+    porch = site.porch(f'[ "$name" = intent-quick.json ] || {go}')
+    with serving(site, "-porch", porch, "-timeout", "1h") as server:
+        site.hand_over_all({"intent-quick.json": intent("quick")})
+        site.wait_for_final(1)
+        site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(6)})
+        wait_until(lambda: site.counts().total() == 7, "all are taken")
+
+        active, queue = "conductor_active_workers", "conductor_queue_size"
+        wait_until(
+            lambda: (server.metric(active), server.metric(queue)) == (2, 4), "two of six run"
+        )
+        (site.top / "go").touch()
+
+
 @pytest.mark.needs("promtool")
 def test_promtool_finds_nothing_to_say_about_the_metrics(shared: Server) -> None:
     page = shared.get("/metrics").body

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 15.0
 """Seconds without a beat that a slow disk may explain."""
-_MOST_RUNNING = 256
 _FOLDER_CHECK_SECONDS = 5.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -101,15 +100,16 @@ class Observer:
 
     def _look_at(self, daemon: Daemon) -> Vitals:
         conductor, journal, folder = daemon.conductor, daemon.journal, daemon.source.state()
-        backlog = conductor.backlog
+        backlog, workers = conductor.backlog, conductor.work.policy.workers
+        running = _attempts(backlog, workers)
         return Vitals(
             time.time(),
             self._counts,
             checks=tuple(self._checks_or_why_not()),
             loops=tuple(self._loops(daemon)),
-            running=_attempts(backlog),
-            workers=conductor.work.policy.workers,
-            waiting=len(backlog) - len(backlog.running),
+            running=running,
+            workers=workers,
+            waiting=len(backlog) - len(running),
             in_folder=daemon.source.unclaimed(),
             ignored=folder.ignored,
             oldest_at=_oldest(conductor, folder),
@@ -155,7 +155,8 @@ class Observer:
         )
 
 
-def _attempts(backlog: Backlog) -> tuple[Attempt, ...]:
+def _attempts(backlog: Backlog, workers: int) -> tuple[Attempt, ...]:
+    """What the workers do; what was started ahead of them, in order, still waits for one."""
     return tuple(
         Attempt(
             intent_id=item.intent_id,
@@ -164,7 +165,7 @@ def _attempts(backlog: Backlog) -> tuple[Attempt, ...]:
             attempt=item.runs + 1,
             started_at=backlog.started_at[item.intent_id].timestamp(),
         )
-        for item in islice(backlog.running.values(), _MOST_RUNNING)
+        for item in islice(backlog.running.values(), workers)
     )
 
 
