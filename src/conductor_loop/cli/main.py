@@ -31,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"conductor-loop {__version__}\n")
         return 0
     if _is_run(arguments):
+        from conductor_loop.cli.footprint import do_without_openssl
         from conductor_loop.cli.stopping import noting_signals
 
+        do_without_openssl()
         with noting_signals():
             return _guarded(arguments)
     return _guarded(arguments)
