@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conductor_loop.cli.main import main
-from tests.system.daemon import Site, intent
+from tests.system.daemon import COMMAND, Site, intent
 
 NOBODY = 65_534
 as_root = os.geteuid() == 0
@@ -116,6 +116,19 @@ def test_why_of_a_file_that_a_daemon_lets_wait_points_to_its_health(site: Site) 
         (site.handoff / "intent-b.json").write_bytes(intent())
         complaint = site.command("why", "intent-b.json").stderr
     assert "waits in handoff; the daemon has not taken it yet" in complaint
+
+
+def test_health_of_a_daemon_elsewhere_hints_at_that_one(site: Site) -> None:
+    with site.daemon():
+        site.command("pause")
+        there = subprocess.run(
+            [*COMMAND, "health", "-handoff", str(site.handoff)],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert f"resume with: conductor-loop resume -handoff {site.handoff}\n" in there.stdout
 
 
 def test_list_before_the_first_start_tells_how_many_files_wait(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -191,6 +192,23 @@ def test_waiting_without_a_daemon_gives_up_and_leaves_the_file(place: Path) -> N
     assert done.returncode == 1
     assert "gave up waiting for 1 of 1; they stay handed over" in done.stderr.decode()
     assert os.listdir(place / "handoff") == ["intent-a.json"]
+
+
+def test_who_reads_through_a_pipe_sees_what_is_known_while_it_waits(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    (tmp_path / "intent-a.json").write_bytes(intent())
+    command = [*COMMAND, "submit", "--wait", "intent-a.json"]
+    with (
+        site.daemon("-porch", site.porch("exec /bin/sleep 1000"), "-grace", "0s"),
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as child,
+    ):
+        assert child.stdout is not None
+        said, _, _ = select.select([child.stdout], [], [], 60)
+        is_waiting = child.poll() is None
+        child.kill()
+        assert said
+        assert is_waiting
+        assert child.stdout.readline().decode().startswith("intent-a.json  sha256:")
 
 
 @pytest.mark.usefixtures("daemon")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from conductor_loop.adapters.control_socket import ask, no_daemon
-from conductor_loop.cli.terminal import print_error, print_json, print_line
+from conductor_loop.cli.terminal import addressed, print_error, print_json, print_line
 from conductor_loop.core.control import Health
 from conductor_loop.settings import Settings
 
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print_error(nobody.message, nobody.hint)
     else:
         for check in checks:
-            print_line(f"{'ok ' if check.ok else 'BAD'}  {check.name}  {check.message}".rstrip())
+            line = f"{'ok ' if check.ok else 'BAD'}  {check.name}  {addressed(check.message)}"
+            print_line(line.rstrip())
         print_line("ready" if ready else "not ready")
     return 0 if ready else 1

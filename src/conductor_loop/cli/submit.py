@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -201,6 +202,7 @@ def _looks() -> Iterator[timedelta]:
     start = time.monotonic()
     while True:
         yield timedelta(seconds=time.monotonic() - start)
+        sys.stdout.flush()  # who reads through a pipe sees what is known while we wait
         time.sleep(_EVERY_SECONDS)
 
 
