@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -584,6 +585,22 @@ def test_processes_that_share_a_namespace_do_not_disturb_each_other(tmp_path: Pa
     seen = files_in(tmp_path / "out", ("ns", "common"))
     assert len(set(seen["a"])) == 1
     assert set(seen) == {"a", "b"}
+
+
+def test_a_process_that_stands_still_in_a_package_holds_nobody_up_for_ever(
+    tmp_path: Path, folder: PackageFolder, out: Path
+) -> None:
+    put(folder, ONE)
+    others = os.open(tmp_path / "state" / "packages" / "staged" / TARGET[0], os.O_RDONLY)
+    fcntl.flock(others, fcntl.LOCK_EX)
+
+    failure = refused(folder, TWO)
+
+    assert (failure.kind, failure.code) == (FailureKind.ENVIRONMENT, "out_in_use")
+    assert files_in(out, TARGET) == ONE.files
+    os.close(others)
+    put(folder, TWO)
+    assert files_in(out, TARGET) == TWO.files
 
 
 def test_reading_a_package_follows_no_symlink_and_leaves_out_what_is_no_file(

@@ -37,6 +37,10 @@ _FAILURES = {
     errno.EACCES: ("out_not_permitted", "give the user that runs this write access to it"),
     errno.EPERM: ("out_not_permitted", "give the user that runs this write access to it"),
     errno.EROFS: ("out_read_only", "mount its file system writable"),
+    errno.EAGAIN: (
+        "out_in_use",
+        "another process has stood still in the middle of a package there: continue or end it",
+    ),
     errno.EXDEV: ("out_moved", "its file system is another than at the start: start again"),
 }
 

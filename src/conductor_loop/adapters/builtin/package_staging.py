@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -21,6 +22,8 @@ from conductor_loop.core.faults import CannotStart
 
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _PROBE = b".conductor-loop-probe"  # starts with a dot, so it is no namespace
+# Seconds for another process's package, which takes milliseconds. Nothing else runs meanwhile.
+_PATIENCE, _PAUSE = 1.0, 0.001
 # A record has a line of at most 350 bytes for each of a package's few files.
 _LONGEST_RECORD = 1 << 14
 
@@ -106,10 +109,11 @@ class Staging:
         """Write a package; yields the open folder in which it stands under its target's name.
 
         `unsynced` is called with every file and folder of it while open. Other processes wait
-        for the end of the block if they have a package of that namespace.
+        for the end of the block if they have a package of that namespace; BlockingIOError is
+        raised where one of them stands still in it.
         """
         with Closing(_subfolder(self._staged, folder[0])) as namespace:
-            fcntl.flock(namespace, fcntl.LOCK_EX)
+            _lock(namespace)
             try:
                 _write_folder(namespace, folder[1], files, self._modes, unsynced)
             except BaseException:
@@ -266,6 +270,19 @@ def _make(parent: int, name: str) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _lock(folder: int) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def _subfolder(parent: int, name: str) -> int:
