@@ -94,3 +94,14 @@ def test_a_long_name_is_cut_to_the_width_of_a_terminal_and_nowhere_else(site: Si
     assert any("intent-a.json" in line for line in lines)
     assert LONG in site.command("list").stdout
     assert any(LONG in line for line in on_terminal(site, 120, "list", "-json"))
+
+
+def test_folders_whose_names_are_not_utf_8_serve_like_others(site: Site) -> None:
+    site.handoff = site.top / os.fsdecode(b"in \xff?#%")
+    there = ("-handoff", str(site.handoff))
+    site.hand_over_all({"intent-a.json": intent()})
+    assert site.once(*there).returncode == 0
+    assert site.asked("list", *there)[0]["state"] == "published"
+    assert site.asked("why", "intent-a.json", *there)["intent_file"] == "intent-a.json"
+    exported = json.loads(site.command("state", "export", *there).stdout)
+    assert list(exported["states"]) == [f"{site.top}/in \\xff?#%/intent-a.json"]

@@ -178,7 +178,8 @@ def _with_imported(
 
 
 def _path(settings: Settings, name: bytes) -> str:
-    return f"{settings.handoff.absolute()}/{shown(name)}"
+    folder = os.fsencode(settings.handoff.absolute()).decode("utf-8", "backslashreplace")
+    return f"{folder}/{shown(name)}"
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import apsw
 import msgspec
 
 from conductor_loop.adapters.backup.parcel import (
@@ -23,7 +22,12 @@ from conductor_loop.adapters.backup.parcel import (
 )
 from conductor_loop.adapters.backup.trail import trail
 from conductor_loop.adapters.journal.checking import Census, check_journal
-from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading
+from conductor_loop.adapters.journal.database import (
+    FILE_NAME,
+    MADE_IF_MISSING,
+    open_database,
+    open_for_reading,
+)
 from conductor_loop.adapters.journal.kek_file import own_kek_file
 from conductor_loop.core.faults import CannotStart, JournalDamaged
 
@@ -137,7 +141,7 @@ def _again_when_pruned(seal_all: Callable[[], Manifest]) -> Manifest:
 def _copy(source: Path, destination: Path) -> None:
     """SQLite's online backup in one step: one moment, whatever is written meanwhile."""
     journal = open_for_reading(source)
-    copy = apsw.Connection(str(destination))
+    copy = open_database(destination, MADE_IF_MISSING)
     try:
         with copy.backup("main", journal, "main") as backup:
             backup.step(-1)

@@ -49,8 +49,14 @@ class Custody:
     sealer: Sealer
 
     def __init__(
-        self, connection: apsw.Connection, vault: Vault, anchor: Anchor, rotation: KeyRotation
+        self,
+        path: Path,
+        connection: apsw.Connection,
+        vault: Vault,
+        anchor: Anchor,
+        rotation: KeyRotation,
     ) -> None:
+        self._path = path
         self.sealer = self._vault = vault
         self._anchor = anchor
         self._rotation = rotation
@@ -72,13 +78,13 @@ class Custody:
         if count is not None:
             self._ledger.settle(count)
 
-    def recount(self, path: Path) -> str:
+    def recount(self) -> str:
         """Count everything, on any thread; what is missing or exchanged, empty for nothing.
 
         Raises JournalDamaged.
         """
         try:
-            with contextlib.closing(open_for_reading(path)) as connection, connection:
+            with contextlib.closing(open_for_reading(self._path)) as connection, connection:
                 fault = not_whole(connection, self._vault)
         except UNREADABLE as error:
             raise unreadable(error) from error
@@ -101,7 +107,7 @@ class NoCustody(Custody):
     def count(self, connection: apsw.Connection, change: Change) -> Count | None:
         """Nothing vouches for a count that anybody could write."""
 
-    def recount(self, path: Path) -> str:
+    def recount(self) -> str:
         """Nothing to compare with."""
         return ""
 
@@ -136,7 +142,7 @@ def take_custody(
         with connection:
             _look_and_count(connection, vault, at, count, found)
         rotation = KeyRotation(connection, vault, state_dir, sealing)
-        return Custody(connection, vault, anchor, rotation)
+        return Custody(state_dir / FILE_NAME, connection, vault, anchor, rotation)
     except BaseException:
         anchor.close()
         raise

@@ -13,6 +13,7 @@ from conductor_loop.core.faults import CannotStart
 
 FILE_NAME = "journal.db"
 SCHEMA_VERSION = 1
+MADE_IF_MISSING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BUSY_MILLISECONDS = 10_000
@@ -38,6 +39,15 @@ def from_microseconds(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
 
+def open_database(path: Path, flags: int, query: str = "") -> apsw.Connection:
+    """Open a file by its URI, which takes every name; a plain one has to be UTF-8.
+
+    `query`: parameters of the URI, after a question mark (sqlite.org/uri.html).
+    """
+    name = path.absolute().as_uri() + query
+    return apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI)
+
+
 def open_for_writing(
     path: Path, begin: Callable[[apsw.Connection], None] | None = None
 ) -> apsw.Connection:
@@ -49,9 +59,8 @@ def open_for_writing(
     try:
         # SQLite gives -wal and -shm the mode of the main file, so that file is made first.
         _make_private(path)
-        connection = apsw.Connection(
-            str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-        )
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+        connection = open_database(path, flags)
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         connection.execute("PRAGMA journal_mode = WAL")
         # FULL: a commit that returned survives a power cut (sqlite.org, PRAGMA synchronous).
@@ -87,10 +96,9 @@ def open_for_reading(path: Path, *, leaves_no_trace: bool = False) -> apsw.Conne
     try:
         if leaves_no_trace and not path.with_name(f"{path.name}-wal").exists():
             # SQLite would make -wal and -shm anew, and leave them (sqlite.org/uri.html, immutable).
-            name, flags = f"{path.absolute().as_uri()}?immutable=1", apsw.SQLITE_OPEN_URI
+            connection = open_database(path, apsw.SQLITE_OPEN_READONLY, "?immutable=1")
         else:
-            name, flags = str(path), 0
-        connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READONLY | flags)
+            connection = open_database(path, apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         version = _version(connection)
     except (*_GARBLED, *_REFUSED) as error:
@@ -166,7 +174,7 @@ def copy_aside(connection: apsw.Connection, destination: Path) -> None:
     """Copy a whole journal, for its owner alone: it holds the same intents."""
     destination.unlink(missing_ok=True)
     _make_private(destination)
-    copy = apsw.Connection(str(destination))
+    copy = open_database(destination, MADE_IF_MISSING)
     with copy.backup("main", connection, "main") as backup:
         while not backup.done:
             backup.step(1000)

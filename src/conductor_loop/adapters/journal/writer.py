@@ -74,7 +74,6 @@ class SqliteJournal:
         self._clock = clock
         self._custody = custody
         self._sealer = custody.sealer
-        self._path = Path(connection.filename)
         self.is_incomplete = False
         """Whether rows were found to be missing while this process runs."""
         self._loop = asyncio.get_running_loop()
@@ -239,7 +238,7 @@ class SqliteJournal:
         return seq
 
     async def _recount(self) -> None:
-        missing = await asyncio.to_thread(self._custody.recount, self._path)
+        missing = await asyncio.to_thread(self._custody.recount)
         if missing:
             self.is_incomplete = True
             _log.error("the journal is not whole: %s; restore a backup", missing)
