@@ -147,6 +147,7 @@ class FakeSource:
 
     def __init__(self, clock: FakeClock, claims: Claims | None = None) -> None:
         self.blocked_by: OSError | None = None
+        self.held_open: bytes | None = None
         self.claims = claims or Claims()
         self._clock = clock
         self._drained = False

@@ -151,6 +151,27 @@ def test_once_ends_with_8_when_an_intent_was_rejected(site: Site) -> None:
     assert "ERROR: not all succeeded\nhint: " in done.stderr
 
 
+def test_once_gives_up_on_a_file_that_somebody_keeps_open_and_keeps_it(site: Site) -> None:
+    site.hand_over_all({"intent-b.json": intent()})
+    with (site.handoff / "intent-a.json").open("wb") as file:
+        file.write(intent("smf"))
+        file.flush()
+        done = site.once("-timeout", "300ms")
+    assert done.returncode == 1
+    assert "gave up, 1 intent is kept for the next start" in done.stderr
+    assert "intent-a.json is open for writing" in done.stderr
+    assert site.names_in("processed") == ["intent-b.json"]
+    assert site.once().returncode == 0
+    assert site.names_in("processed") == ["intent-a.json", "intent-b.json"]
+
+
+def test_an_out_that_is_a_file_is_told_as_that(site: Site) -> None:
+    (site.top / "file").touch()
+    done = site.once("-porch", site.porch("exit 0"), "-out", "file")
+    assert done.returncode == 1
+    assert "Failed to create output directory file: File exists" in done.stderr
+
+
 def test_once_shows_its_progress_on_a_terminal(site: Site) -> None:
     site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(20)})
     ours, theirs = os.openpty()

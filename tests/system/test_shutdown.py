@@ -37,6 +37,13 @@ def is_running(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def heeds(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal (proc_pid_status(5))."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigCgt"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def wait_for_runs(site: Site, count: int) -> None:
     wait_until(lambda: len(site.ledger()) >= count, f"{count} have run")
 
@@ -211,3 +218,10 @@ def test_porch_does_not_outlive_a_killed_daemon(site: Site) -> None:
         daemon.kill()
         pid = int(site.ledger()[0].split()[2])
         wait_until(lambda: not is_running(pid), "porch is gone")
+
+
+def test_a_hang_up_while_it_starts_has_the_settings_read_again(site: Site) -> None:
+    with site.daemon(ready=False) as daemon:
+        wait_until(lambda: heeds(daemon.pid, signal.SIGTERM), "it notes signals")
+        daemon.send(signal.SIGHUP)
+        wait_until(lambda: daemon.has_said("settings read again"), "it has read them again")

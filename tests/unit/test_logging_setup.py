@@ -181,6 +181,13 @@ def test_a_log_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> Non
     assert caught.value.hint
 
 
+def test_a_fifo_that_nobody_reads_is_told_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(CannotStart) as caught:
+        LogFile(tmp_path / "fifo")
+    assert caught.value.hint == "nobody reads that FIFO: start its reader first"
+
+
 @pytest.mark.usefixtures("untouched_logging")
 def test_the_level_decides_what_is_written(tmp_path: Path) -> None:
     path = tmp_path / "c.log"

@@ -343,16 +343,36 @@ def test_a_mistake_in_the_file_is_told_with_file_and_key(
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"),
-    [(b"workers = \n", "line 1"), (b"\xff", "is not TOML"), (b"a = 1\na = 2\n", "line 2")],
+    ("content", "expected", "hint"),
+    [
+        (b"workers = \n", "line 1", "in quotes"),
+        (b"\xff", "is not TOML", "UTF-8"),
+        ('out = "o"'.encode("utf-16"), "is not TOML", "UTF-8"),
+        (b"a = 1\na = 2\n", "line 2", "stands once"),
+        (b"[a]\n[a]\n", "line 2", "stands once"),
+        (b"out\n", "is not TOML", "a line sets one thing"),
+    ],
 )
-def test_a_file_that_is_no_toml_is_told_with_its_line(
-    content: bytes, expected: str, tmp_path: Path
+def test_a_file_that_is_no_toml_is_told_with_its_line_and_what_to_do(
+    content: bytes, expected: str, hint: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "c.toml"
     file.write_bytes(content)
     (mistake,) = mistakes([("config", str(file))])
     assert expected in mistake.message
+    assert hint in mistake.hint
+
+
+def test_the_mark_that_some_editors_begin_a_file_with_is_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(b"\xef\xbb\xbfworkers = 7\n")
+    assert load_settings([("config", str(file))], {}).workers == 7
+
+
+def test_a_pause_longer_than_it_can_become_is_refused() -> None:
+    (mistake,) = mistakes([("retry-backoff", "2h")])
+    assert mistake.message == "-retry-backoff: 2h is too long"
+    assert mistake.hint == "give 5m0s or less"
 
 
 def test_a_file_that_is_missing_is_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ it advises for a project's own ("Custom Fields", "Proper Names"; elastic.co/docs
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -198,9 +199,12 @@ class LogFile(logging.Handler):
         try:
             self._handle, self._identity = self._opened()
         except OSError as error:
+            is_unread = error.errno == errno.ENXIO
             raise CannotStart(
                 f"cannot open the log {path}: {error.strerror}",
-                hint="make its folder writable, or give -log-file another path",
+                hint="nobody reads that FIFO: start its reader first"
+                if is_unread
+                else "make its folder writable, or give -log-file another path",
             ) from error
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -229,8 +233,10 @@ class LogFile(logging.Handler):
         os.close(handle)
 
     def _opened(self) -> tuple[int, tuple[int, int]]:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        # A FIFO that nobody reads is told (ENXIO, open(2)), not waited for.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         handle = os.open(self._path, flags, _LOG_MODE)
+        os.set_blocking(handle, True)
         facts = os.fstat(handle)
         return handle, (facts.st_dev, facts.st_ino)
 

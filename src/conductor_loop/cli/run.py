@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from conductor_loop.cli.flags import add_settings, given_settings
 from conductor_loop.cli.logging_setup import configure_logging, set_log_level
 from conductor_loop.cli.progress import progress_bar
-from conductor_loop.cli.stopping import asked
+from conductor_loop.cli.stopping import asked_to_end, noted
 from conductor_loop.cli.terminal import print_error, print_line, print_warning
 from conductor_loop.core.durations import format_duration
 from conductor_loop.core.wording import counted
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Start the log, then everything else; with -once, sum up."""
-    if asked:
+    if asked_to_end():
         return 0  # before anything was claimed
     configure_logging(settings)
     for warning in settings.warnings:
@@ -57,11 +57,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     flags = given_settings(args)
     reloading = Reloading(settings, lambda: load_settings(flags, os.environ), set_log_level)
     if not settings.once:
-        wiring.run(settings, reloading=reloading, early=asked)
+        wiring.run(settings, reloading=reloading, early=noted)
         return 0
     start = time.monotonic()
     with progress_bar(settings.handoff) as listeners:
-        report = wiring.run(settings, listeners, reloading, asked)
+        report = wiring.run(settings, listeners, reloading, noted)
     return _summed_up(report, timedelta(seconds=round(time.monotonic() - start, 3)))
 
 

@@ -1,23 +1,24 @@
-"""Signals that ask `run` to end before there is a daemon that could: noted, and heeded then."""
+"""Signals that come to `run` before there is a daemon that could heed them: noted, heeded then."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-asked: list[int] = []
-"""The numbers of those that came, at most one."""
+noted: list[int] = []
+"""The numbers of those that came, each once."""
 
 
 @contextlib.contextmanager
 def noting_signals() -> Iterator[None]:
-    """Note what asks us to end, until a daemon puts its own handlers in place of this one."""
-    asked.clear()
+    """Note what comes, until a daemon puts its own handlers in place of this one."""
+    noted.clear()
     before = {number: signal.signal(number, _note) for number in _SIGNALS}
     try:
         yield
@@ -26,7 +27,18 @@ def noting_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def asked_to_end() -> bool:
+    """Whether one of them asks for the end."""
+    return any(map(_asks_to_end, noted))
+
+
+def _asks_to_end(number: int) -> bool:
+    # Without a terminal SIGHUP has the settings read again.
+    return number != signal.SIGHUP or sys.stderr.isatty()
+
+
 def _note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  as `signal` calls it
-    if asked:
+    if asked_to_end() and _asks_to_end(number):
         os._exit(128 + number)
-    asked.append(number)
+    if number not in noted:
+        noted.append(number)

@@ -49,6 +49,7 @@ class Hindrance(StrEnum):
     VIEWS = "views"
     ROOM = "room"
     HANDOFF = "handoff"
+    WRITER = "writer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,4 +252,6 @@ class Conductor:
             return Hindrance.VIEWS
         if self._parts.source.blocked_by is not None:
             return Hindrance.HANDOFF
+        if not len(self.backlog) and self._parts.source.held_open is not None:
+            return Hindrance.WRITER
         return Hindrance.OUTAGE if self.backlog.breaker.is_open else None

@@ -115,20 +115,26 @@ def _file(config: Path, mistakes: list[UsageError]) -> list[_Given]:
     import tomllib
 
     try:
-        document = tomllib.loads(config.read_bytes().decode("utf-8"))
+        document = tomllib.loads(config.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         mistakes.append(
             UsageError(f"cannot read {config}: {error.strerror}", hint="give -config another file")
         )
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        mistakes.append(
-            UsageError(
-                f"{config} is not TOML: {error}", hint='strings stand in quotes: out = "./out"'
-            )
-        )
+    except UnicodeDecodeError as error:
+        mistakes.append(UsageError(f"{config} is not TOML: {error}", hint="save it as UTF-8"))
+    except tomllib.TOMLDecodeError as error:
+        mistakes.append(UsageError(f"{config} is not TOML: {error}", hint=_toml_hint(str(error))))
     else:
         return list(_file_values(config, document, mistakes))
     return []
+
+
+def _toml_hint(error: str) -> str:
+    if error.startswith("Cannot"):
+        return "each key and each [table] stands once"
+    if error.startswith("Invalid value"):
+        return 'strings stand in quotes: out = "./out"'
+    return 'a line sets one thing: out = "./out"'
 
 
 def _file_values(

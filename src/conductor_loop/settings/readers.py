@@ -125,8 +125,8 @@ def _or_auto(plain: Reader[int]) -> Reader[int | Literal["auto"]]:
     return Reader(f"{plain.metavar}|auto", read, in_toml=(int, str), choices=("auto",))
 
 
-def duration(least: timedelta = timedelta(0)) -> Reader[timedelta]:
-    """A duration as Go writes it, not shorter than `least`."""
+def duration(least: timedelta = timedelta(0), most: timedelta = timedelta.max) -> Reader[timedelta]:
+    """A duration as Go writes it, from `least` to `most`."""
 
     def read(given: str) -> timedelta:
         try:
@@ -136,6 +136,8 @@ def duration(least: timedelta = timedelta(0)) -> Reader[timedelta]:
             raise Unreadable(str(error), hint) from None
         if value < least:
             raise Unreadable(f"{given} is too short", f"give {format_duration(least)} or more")
+        if value > most:
+            raise Unreadable(f"{given} is too long", f"give {format_duration(most)} or less")
         return value
 
     return Reader(_DURATION, read, format_duration)

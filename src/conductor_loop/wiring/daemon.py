@@ -91,7 +91,7 @@ def run(
 ) -> Report:
     """Serve until stopped, or with `-once` until all is final. Raises ConductorError.
 
-    `early`: signals that asked for the end before there was a daemon. Without `reloading` the
+    `early`: signals that came before there was a daemon. Without `reloading` the
     settings come from a program, and reading them again changes nothing.
     """
     reloading = reloading or Reloading(settings, lambda: settings, lambda _: None)
@@ -158,11 +158,13 @@ def _report(tally: Tally, conductor: Conductor, ground: Ground) -> Report:
     # One that came to its end by itself has no business with files that came later.
     in_folder = ground.source.unclaimed() if conductor.is_stopping else 0
     stalled, blocked = conductor.relay.stalled_by, ground.source.blocked_by
+    held_open = shown(ground.source.held_open or b"")
     trouble = {
         Hindrance.OUTAGE: "porch gives no answer",
         Hindrance.ROOM: "the disk is full",
         Hindrance.VIEWS: f"cannot write verdicts or files: {stalled}",
         Hindrance.HANDOFF: f"cannot take files: {blocked}",
+        Hindrance.WRITER: f"{held_open} is open for writing",
     }
     return Report(
         tally,

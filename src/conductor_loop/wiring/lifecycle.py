@@ -101,9 +101,12 @@ def stop_on_signals(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    for number in map(signal.Signals, early[:1]):
-        stop(number)
     loop.add_signal_handler(signal.SIGHUP, _hang_up, stop, read_again)
+    for number in map(signal.Signals, early):
+        if number is signal.SIGHUP:
+            _hang_up(stop, read_again)
+        else:
+            stop(number)
 
 
 def _hang_up(stop: Callable[[signal.Signals], None], read_again: Callable[[str], object]) -> None:

@@ -75,7 +75,7 @@ def make_out(settings: Settings) -> None:
     """Make the folder that packages go to, if it is missing. Raises CannotStart."""
     out = settings.out
     try:
-        if not out.exists():
+        if not out.is_dir():
             out.mkdir(parents=True)
             out.chmod(settings.dir_mode)
     except OSError as error:

@@ -84,12 +84,18 @@ class FolderSource:
         self._unsynced: list[Claim] = []
         self._arrivals: list[Arrival] = []
         self._refused: dict[bytes, Ignored] = {}
+        self._held_open: set[bytes] = set()
         self._resume_at = 0.0
         self.held_by: OSError | None = None
         """Why somebody else wants nothing claimed, as `blocked_by` says when nothing is worse."""
         self.blocked_by = None
         self.looks = 0
         """How often the folder was looked at."""
+
+    @property
+    def held_open(self) -> bytes | None:
+        """See `ports.Source`."""
+        return min(self._held_open, default=None)
 
     def tell_replaced(self, told: Callable[[str], None]) -> None:
         """Have somebody told why when another folder has the name of ours; once an episode."""
@@ -192,6 +198,7 @@ class FolderSource:
             status = os.stat(candidate.name, dir_fd=self._layout.handoff, follow_symlinks=False)
         except FileNotFoundError:
             self._refused.pop(candidate.name, None)
+            self._held_open.discard(candidate.name)
             return None
         is_unchanged = candidate.ctime_ns in (None, status.st_ctime_ns)
         seen = candidate.first_seen if is_unchanged else None
@@ -217,6 +224,9 @@ class FolderSource:
         verdict = is_complete(sighting, wall_ns, now, debounce)
         if isinstance(verdict, Ready) and self._has_writer(sighting):
             verdict = is_complete(replace(sighting, writer_open=True), wall_ns, now, debounce)
+            self._tell_held_open(sighting.name)
+        else:
+            self._held_open.discard(sighting.name)
         if isinstance(verdict, Wait):
             self._waiting.set_aside(
                 _seen(candidate, sighting), now + verdict.seconds + _TIMER_SLACK
@@ -227,6 +237,11 @@ class FolderSource:
         if sighting.arrived_by_rename or sighting.kind is not Kind.REGULAR:
             return False
         return is_open_for_writing(self._layout.handoff, sighting.name)
+
+    def _tell_held_open(self, name: bytes) -> None:
+        if name not in self._held_open:
+            self._held_open.add(name)
+            _log.info("%s is open for writing; it is taken once nobody writes it", shown(name))
 
     def _take_over(self, sighting: Sighting) -> None:
         claim = self._claims.claim(sighting.name)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from conductor_loop.core.durations import format_duration
+from conductor_loop.core.settlement import LONGEST_BACKOFF
 from conductor_loop.settings import readers
 from conductor_loop.settings.declared.option import OFF, setting
 
@@ -94,10 +96,11 @@ class Running:
         is_live=True,
     )
     retry_backoff: timedelta = setting(
-        readers.duration(),
+        readers.duration(most=LONGEST_BACKOFF),
         "1s",
         _ATTEMPTS,
-        "first pause before a retry; doubles, with jitter",
+        "first pause before a retry; doubles, with jitter, up to "
+        + format_duration(LONGEST_BACKOFF),
         is_live=True,
     )
     max_wait: timedelta | None = setting(
