@@ -32,8 +32,10 @@ class Source(Protocol):
 
     blocked_by: OSError | None
     """What keeps it from claiming anything at all for now, if anything."""
-    held_open: bytes | None
-    """A file that is not claimed because somebody has it open for writing, if there is one."""
+
+    @property
+    def held_open(self) -> bytes | None:
+        """A file that is not claimed because somebody has it open for writing, if there is one."""
 
     async def take(self, room: int) -> Sequence[Arrival]:
         """Claim up to `room` complete files, oldest first; wait until there is at least one.
