@@ -143,3 +143,19 @@ def test_discarding_says_who_and_what_in_audit_log_and_history(held_up: Site) ->
     again = json.loads(held_up.command("why", intent_id, "--json").stdout)
     assert "row_discarded" in {step.get("code") for step in again["history"]}
     assert again["state"] == "published"
+
+
+@pytest.fixture
+def damaged(held_up: Site) -> Site:
+    """Its altered intent was set aside."""
+    harm_journal(held_up, "UPDATE intents SET size = 1 WHERE state = 'waiting'")
+    held_up.once()
+    return held_up
+
+
+def test_what_was_discarded_and_taken_anew_leaves_a_good_audit_log(damaged: Site) -> None:
+    damaged.command("state", "discard", damaged.intent_id("intent-d.json"))
+    assert damaged.once().returncode == 0
+
+    proved = damaged.command("audit", "verify", "--complete")
+    assert (proved.returncode, "5 claimed, 5 ended, 0 open" in proved.stdout) == (0, True)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conductor_loop.adapters.journal.first_look import discarded_notice, set_aside_notice
 from conductor_loop.core.audit.completeness import (
     JournalFacts,
     completeness_faults,
@@ -214,6 +215,28 @@ def test_what_cannot_happen_to_an_intent_is_named(
 ) -> None:
     (fault,) = _log_of(*events).faults
     assert (fault.code, fault.seq) == (code, seq)
+
+
+def _open_in(verified: Verified) -> tuple[int, int, list[str]]:
+    assert verified.ledger is not None
+    return verified.ledger.claimed, verified.ledger.ended, list(verified.ledger.open)
+
+
+def test_an_intent_that_was_discarded_may_be_claimed_and_become_final_anew() -> None:
+    discarded = (0, discarded_notice(id_of(1), "altered", "ops"))
+    dropped = _log_of((1, admitted()), discarded)
+    assert (_open_in(dropped), _judged(dropped, {}, JournalFacts(99))) == ((1, 1, []), [])
+    again = _log_of((1, admitted()), discarded, *_DONE)
+    assert (again.faults, _open_in(again)) == ([], (2, 2, []))
+
+
+def test_a_discarded_intent_that_was_final_ends_no_claim() -> None:
+    assert _open_in(_log_of(*_DONE, (0, discarded_notice(id_of(1), "altered", "o")))) == (1, 1, [])
+
+
+def test_a_discard_as_older_versions_told_it_leaves_the_intent_open() -> None:
+    told = msgspec.structs.replace(set_aside_notice(id_of(1), "altered"), code="row_discarded")
+    assert _open_in(_log_of((1, admitted()), (0, told))) == (1, 0, [id_of(1)])
 
 
 def _judged(

@@ -132,7 +132,7 @@ def _tell(verified: Verified, args: argparse.Namespace) -> None:
     )
     if args.complete and ledger:
         print_line(
-            f"complete: {ledger.claimed} claimed, {ledger.ended} final, {len(ledger.open)} open"
+            f"complete: {ledger.claimed} claimed, {ledger.ended} ended, {len(ledger.open)} open"
         )
     if ledger:
         print_line(f"anchor: {ledger.size}:{ledger.tree.root().hex()}")

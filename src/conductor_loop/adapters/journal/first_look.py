@@ -27,7 +27,14 @@ from conductor_loop.core.events import Noticed, Paused, Resumed
 from conductor_loop.core.faults import JournalDamaged
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.records import Record
-from conductor_loop.core.security_events import ALTERED, ASIDE, DISCARDED, severity_of
+from conductor_loop.core.security_events import (
+    ALTERED,
+    ASIDE,
+    CLAIM,
+    DISCARDED,
+    ENDED,
+    severity_of,
+)
 
 _log = logging.getLogger("conductor_loop.journal")
 _SERVICE_EVENTS = "SELECT seq, at, event FROM events WHERE intent IS NULL ORDER BY seq"
@@ -75,9 +82,9 @@ def set_aside_notice(whose: str, why: str) -> Noticed:
 
 def discarded_notice(intent_id: str, why: str, by: str) -> Noticed:
     """What is told of an intent that was set aside, and dropped by an operator."""
-    return replace(
-        set_aside_notice(intent_id, why), code=DISCARDED, severity=severity_of(DISCARDED), by=by
-    )
+    aside = set_aside_notice(intent_id, why)
+    details = {**aside.details, CLAIM: ENDED}
+    return replace(aside, code=DISCARDED, severity=severity_of(DISCARDED), by=by, details=details)
 
 
 def _put_pauses_right(connection: apsw.Connection, opener: Opener, change: Change) -> None:

@@ -13,10 +13,12 @@ import msgspec
 
 from conductor_loop.core.audit.merkle import Frontier
 from conductor_loop.core.audit.records import CLAIMS, FINALS, AuditRecord, Details
+from conductor_loop.core.security_events import CLAIM, DISCARDED, ENDED
 
 NO_LINE = "0" * 64
 """`prev` of the first record."""
 GAP = "log.gap"
+_DISCARDED = f"security.{DISCARDED}"
 TREE = "tree"
 """The detail in which a record says where the log stood before it."""
 
@@ -27,13 +29,13 @@ class Standing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     claimed: int
     """Intents that began, ever."""
     ended: int
-    """Intents that became final, ever."""
+    """Intents that became final or were discarded, ever."""
     frontier: tuple[str, ...]
     """Roots of the full parts of the hash tree, widest first, in hex."""
     journal_seq: int
     """The newest entry of the journal that is told."""
     open: tuple[str, ...]
-    """Ids that began and are not final, in order of their beginning."""
+    """Ids that began and did not end, in order of their beginning."""
     open_sha256: str
     """SHA-256, in hex, of those ids, each followed by a line feed."""
     origin: str
@@ -107,6 +109,8 @@ class Ledger:
             self.journal_seq = record.journal_seq
         if record.action == GAP:
             self._begin_anew(gap_of(record.details))
+        if record.action == _DISCARDED and record.details.get(CLAIM) == ENDED:
+            self._give_up(record.resource)
         broken = self._claim(record.intent_id) if record.action in CLAIMS else None
         if record.action in FINALS:
             broken = self._end(record.intent_id) or broken
@@ -129,6 +133,12 @@ class Ledger:
         self.ended += 1
         del self.open[intent_id]
         return None
+
+    def _give_up(self, intent_id: str) -> None:
+        """Nothing is left of it but its file, which may be claimed anew."""
+        if intent_id in self.open:
+            self.ended += 1
+            del self.open[intent_id]
 
     def _begin_anew(self, gap: Gap) -> None:
         """What happened in a gap is not told: only what was open at its end is."""
