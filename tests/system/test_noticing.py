@@ -159,3 +159,27 @@ def test_what_was_discarded_and_taken_anew_leaves_a_good_audit_log(damaged: Site
 
     proved = damaged.command("audit", "verify", "--complete")
     assert (proved.returncode, "5 claimed, 5 ended, 0 open" in proved.stdout) == (0, True)
+
+
+def test_list_why_and_health_tell_what_is_damaged_and_how_to_go_on(damaged: Site) -> None:
+    step = f"conductor-loop state discard {damaged.intent_id('intent-d.json')}"
+
+    listed = damaged.command("list").stdout
+    why = damaged.command("why", "intent-d.json").stdout
+    with damaged.daemon():
+        health = damaged.command("health").stdout
+
+    assert all(step in told for told in (listed, why, health))
+    assert [line for line in listed.splitlines() if "waiting, damaged" in line]
+    assert "now        waiting, damaged" in why
+
+
+def test_a_dry_run_of_cancel_ends_what_the_real_one_ends(damaged: Site) -> None:
+    for flags in ((), ("-dry-run",)):
+        refused = damaged.command("cancel", "intent-d.json", *flags)
+        assert (refused.returncode, "neither waits nor runs" in refused.stderr) == (1, True)
+        assert damaged.command("cancel", "intent-none.json", *flags).returncode == 2
+    assert damaged.asked("cancel", "-all", "-dry-run") == []
+    assert damaged.asked("cancel", "-all")["intent_ids"] == []
+    damaged.command("state", "discard", damaged.intent_id("intent-d.json"))
+    assert damaged.command("cancel", "intent-none.json", "-dry-run").returncode == 2

@@ -9,6 +9,7 @@ from conductor_loop.cli.intents import find_intent
 from conductor_loop.cli.steering import print_reply, steer
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.conductor.control import parse_target
+from conductor_loop.conductor.steering import nothing_to_cancel
 from conductor_loop.core.control import Cancel
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.naming import shown
@@ -47,15 +48,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise UsageError("name what to cancel", hint="one of FILE|ID, -target or -all")
     target = parse_target(args.target)
     reader = open_reader(settings.state_dir, settings.kek_file)
-    if args.dry_run:
-        return _show_what_would_end(args, [
-            s
-            for s in reader.summaries(
-                states=frozenset(State) - FINAL, target=target, limit=_MOST
-            )
-            if not args.intent or s.intent_id == find_intent(reader, args.intent).intent_id
-        ])  # fmt: skip
     intent_id = find_intent(reader, args.intent).intent_id if args.intent else ""
+    if args.dry_run:
+        found = reader.summaries(states=frozenset(State) - FINAL, target=target, limit=_MOST)
+        ending = [s for s in found if not s.is_aside and intent_id in ("", s.intent_id)]
+        if intent_id and not ending:
+            raise nothing_to_cancel(intent_id)
+        return _show_what_would_end(args, ending)
     reader.close()
     reply = steer(settings, Cancel(intent_id, args.target, args.why))
     return print_reply(reply, f"cancelled: {len(reply.intent_ids)}", as_json=args.json)

@@ -14,9 +14,10 @@ from conductor_loop.conductor.control import parse_target
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
-from conductor_loop.core.story import exact_moment, moment, summary_json
-from conductor_loop.core.wording import counted
+from conductor_loop.core.story import exact_moment, moment, stands, summary_json
+from conductor_loop.core.wording import counted, discarding
 from conductor_loop.settings import Settings
+from conductor_loop.settings.addressing import address
 
 NAME = "list"
 HELP = (
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     if summaries:
         print_table(("RECEIVED", "STATE", "TARGET", "FILE", "ID"), map(_row, summaries), cut="FILE")
-    _print_counts(reader)
+    _print_counts(reader, address(settings))
     _print_unclaimed(settings)
     return 0
 
@@ -91,17 +92,20 @@ def _states(args: argparse.Namespace) -> frozenset[State]:
 def _row(summary: Summary) -> tuple[str, ...]:
     return (
         moment(summary.received_at),
-        summary.state.value,
+        stands(summary),
         str(summary.target) if summary.target.name else "-",
         shown(summary.name),
         summary.intent_id,
     )
 
 
-def _print_counts(reader: JournalReader) -> None:
+def _print_counts(reader: JournalReader, where: str) -> None:
     counts = reader.counts()
     total = ", ".join(f"{counts[state]} {state.value}" for state in State if state in counts)
     print_line(f"in all: {total}" if counts else "nothing was handed over yet")
+    aside = [each.intent_id for each in reader.damaged() if each.intent_id]
+    if aside:
+        print_line(f"damaged: {len(aside)} set aside, not run; {discarding(aside, where)}")
     _print_pauses(reader.pauses())
 
 

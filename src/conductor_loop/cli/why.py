@@ -21,6 +21,7 @@ from conductor_loop.core.story import (
     Story,
     entry_json,
     moment,
+    stands,
     steps,
     summary_json,
     tell,
@@ -101,7 +102,7 @@ def _lines(
     trace: str,
 ) -> Iterator[str]:
     yield f"{shown(summary.name)}  {summary.intent_id}"
-    yield f"  now        {summary.state.value}"
+    yield f"  now        {stands(summary)}"
     yield from (f"  {label:10} {text}" for label, text in story.facts)
     if trace:
         yield f"  trace      {trace}"

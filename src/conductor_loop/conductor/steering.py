@@ -35,6 +35,14 @@ class Refused(ConductorError):
     code = "refused"
 
 
+def nothing_to_cancel(intent_id: str) -> Refused:
+    """What to say of an intent that is final, or was set aside."""
+    return Refused(
+        f"{intent_id} neither waits nor runs",
+        hint=f"see what became of it: conductor-loop why {intent_id}",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """Who asks, and why."""
@@ -113,10 +121,7 @@ class Steering:
             if intent_id in (None, i.intent_id) and target in (None, i.target)
         ]
         if intent_id is not None and not waiting and not running:
-            raise Refused(
-                f"{intent_id} neither waits nor runs",
-                hint=f"see what became of it: conductor-loop why {intent_id}",
-            )
+            raise nothing_to_cancel(intent_id)
         cancelled = [i.intent_id for i in await self._backlog.skip(waiting, event)]
         for running_id in running:
             cancelled += await self._cancel_running(running_id, event)

@@ -102,6 +102,8 @@ class Summary:
     submitted_by: str
     retry_of: str | None
     filed: str | None
+    is_aside: bool = False
+    """Whether it was set aside as damaged, and is not run."""
 
 
 def waiting_intent(intent_id: str, event: Admitted, seq: int) -> Unfinished:

@@ -32,6 +32,7 @@ from conductor_loop.core.places import Place, filed_path
 from conductor_loop.core.records import Entry, Summary
 from conductor_loop.core.security_events import meaning_of
 from conductor_loop.core.states import UNSUCCESSFUL, State
+from conductor_loop.core.wording import discarding
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,18 @@ def exact_moment(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
+def stands(summary: Summary) -> str:
+    """Where it stands: its state, and whether it is damaged, so that nothing becomes of it."""
+    return f"{summary.state.value}, damaged" if summary.is_aside else summary.state.value
+
+
 def summary_json(summary: Summary) -> dict[str, object]:
     """One intent for a script."""
     return {
         "intent_id": summary.intent_id,
         "intent_file": shown(summary.name),
         "state": summary.state.value,
+        "damaged": summary.is_aside,
         "target": str(summary.target) if summary.target.name else None,
         "priority": summary.priority,
         "attempts": summary.runs,
@@ -205,6 +212,8 @@ def _failure(failure: Failure) -> Iterator[str]:
 
 
 def _remedy(summary: Summary, address: str) -> str:
+    if summary.is_aside:
+        return f"it was set aside as damaged; {discarding([summary.intent_id], address)}"
     if summary.state is State.REJECTED:
         return "to have it run: correct the file and hand it over again"
     if summary.state in UNSUCCESSFUL and summary.state is not State.QUARANTINED:

@@ -11,6 +11,7 @@ from conductor_loop.core.durations import format_duration
 from conductor_loop.core.events import Skipped, SkipReason
 from conductor_loop.core.faults import Fault
 
+_MOST_NAMED = 5
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -33,6 +34,14 @@ def duration_text(duration: timedelta) -> str:
 def counted(count: int, one: str, many: str) -> str:
     """Write a number of things: `1 file`, `2 files`."""
     return f"{count} {one if count == 1 else many}"
+
+
+def discarding(intent_ids: Sequence[str], address: str = "") -> str:
+    """Say how an operator lets go of intents that were set aside as damaged."""
+    more = " ..." if len(intent_ids) > _MOST_NAMED else ""
+    ids = " ".join(intent_ids[:_MOST_NAMED])
+    steps = "keep a copy of the state dir, stop the daemon, then"
+    return f"{steps}: conductor-loop state discard{address} {ids}{more}"
 
 
 def rejection_message(faults: Sequence[Fault]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from conductor_loop.adapters.handoff.source import FolderSource
+from conductor_loop.adapters.journal.opening import Damage
 from conductor_loop.adapters.journal.writer import SqliteJournal
 from conductor_loop.conductor.backlog import Backlog
 from conductor_loop.conductor.daemon import Conductor
@@ -14,6 +15,7 @@ from conductor_loop.core.breaker import Breaker
 from conductor_loop.core.control import Check
 from conductor_loop.core.rates import tell_over_rate
 from conductor_loop.core.security_events import describe_alerts
+from conductor_loop.core.wording import discarding
 
 _RESUME = "resume with: conductor-loop resume"
 _OUTAGE = "the environment fails, not the intents"
@@ -30,7 +32,7 @@ def checks(
     breaker, backlog = conductor.backlog.breaker, conductor.backlog
     stalled = conductor.relay.stalled_by
     parked = conductor.relay.parked_count
-    damaged = len(journal.reader.damaged())
+    damaged = journal.reader.damaged()
     whole = not journal.is_incomplete
     return [
         Check("intake", conductor.is_ready, "" if conductor.is_ready else "starting or stopping"),
@@ -42,11 +44,20 @@ def checks(
         Check("rates", ok=True, message=_rates(source, backlog)),
         Check("disk", not journal.lacks_room, "full" if journal.lacks_room else ""),
         Check("views", stalled is None, str(stalled or "")),
-        Check("nothing-damaged", not damaged, f"{damaged} set aside, not run" if damaged else ""),
+        Check("nothing-damaged", not damaged, _damage(damaged)),
         Check("journal-whole", whole, "" if whole else "rows are missing; restore a backup"),
         Check("alerts", ok=True, message=describe_alerts(alerts)),
         Check("nothing-parked", parked == 0, f"{parked} set aside" if parked else ""),
     ]
+
+
+def _damage(damaged: Sequence[Damage]) -> str:
+    """How many there are, and how to let go of those that are intents."""
+    if not damaged:
+        return ""
+    ids = [each.intent_id for each in damaged if each.intent_id]
+    how = f"; {discarding(ids)}" if ids else ""
+    return f"{len(damaged)} set aside, not run{how}"
 
 
 def _outage(breaker: Breaker) -> str:

@@ -163,7 +163,7 @@ class Opener:
     def summary(self, row: Row) -> Summary:
         """One intent as listings show it; one that cannot be opened is shown as `(damaged)`."""
         (intent_id, seq, stored, size, priority, state, received_at, final_at, runs, failures,
-         crashes, not_before, retry_of, filed) = row  # fmt: skip
+         crashes, not_before, retry_of, filed, is_aside) = row  # fmt: skip
         try:
             facts = self.facts(seq, intent_id, stored)
         except JournalDamaged:
@@ -187,6 +187,7 @@ class Opener:
             submitted_by=facts.submitted_by,
             retry_of=retry_of,
             filed=filed,
+            is_aside=bool(is_aside),
         )
 
 

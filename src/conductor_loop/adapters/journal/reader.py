@@ -93,7 +93,7 @@ WHERE EXISTS (
   WHERE later.name_key = i.name_key AND later.seq > i.seq AND later.state <> 'duplicate')"""
 _SUMMARY_COLUMNS = """
 SELECT id, seq, facts, size, priority, state, received_at, final_at, runs, failures, crashes,
-  not_before, retry_of, filed
+  not_before, retry_of, filed, seq IN (SELECT seq FROM damaged)
 FROM intents"""
 _PAUSES = "SELECT target_key, pause, at FROM pauses"
 _FACT = "SELECT value FROM facts WHERE key = ?"
