@@ -615,6 +615,27 @@ def test_an_export_keeps_what_only_the_originals_own_file_knows(past: Site, site
     }
 
 
+def test_an_export_has_no_dry_run_that_writes(past: Site) -> None:
+    assert "no dry run" in refused(past, "state", "export", "state.json", "-dry-run", status=2)
+    assert not (past.top / "state.json").exists()
+
+
+def test_a_rebuild_takes_no_words(past: Site) -> None:
+    assert "takes no file" in refused(past, "state", "rebuild", "foo", "-dry-run", status=2)
+
+
+@pytest.mark.parametrize(
+    "words", [("rebuild", "-dry-run"), ("rebuild",), ("discard", "X"), ("discard", "X", "-dry-run")]
+)
+def test_where_no_daemon_ever_ran_nothing_is_rescued_and_nothing_made(
+    site: Site, words: tuple[str, ...]
+) -> None:
+    assert "-handoff" in refused(site, "state", *words)
+    site.handoff.mkdir()
+    assert "-handoff" in refused(site, "state", *words)
+    assert list(site.top.rglob("*")) == [site.handoff]
+
+
 def test_a_state_cannot_be_imported_under_a_running_daemon(past: Site, site: Site) -> None:
     (site.top / "state.json").write_text(json.dumps(exported(past)))
     with site.daemon():

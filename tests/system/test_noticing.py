@@ -161,6 +161,24 @@ def test_what_was_discarded_and_taken_anew_leaves_a_good_audit_log(damaged: Site
     assert (proved.returncode, "5 claimed, 5 ended, 0 open" in proved.stdout) == (0, True)
 
 
+def test_a_dry_run_of_a_discard_drops_nothing(damaged: Site) -> None:
+    intent_id = damaged.intent_id("intent-d.json")
+
+    shown = damaged.command("state", "discard", intent_id, "-dry-run")
+
+    assert (shown.returncode, shown.stdout) == (0, f"{intent_id}: would be discarded\n")
+    assert damaged.asked("list", "-open")[0]["damaged"] is True
+    assert damaged.asked("state", "discard", intent_id)["discarded"] == [intent_id]
+
+
+@pytest.mark.parametrize("flags", [(), ("-dry-run",)])
+def test_a_discard_of_what_was_not_set_aside_fails(damaged: Site, flags: tuple[str, ...]) -> None:
+    done = damaged.command("state", "discard", damaged.intent_id("intent-a.json"), *flags)
+
+    assert (done.returncode, "not set aside, left alone" in done.stdout) == (1, True)
+    assert damaged.command("state", "discard", *flags).returncode == 2
+
+
 def test_list_why_and_health_tell_what_is_damaged_and_how_to_go_on(damaged: Site) -> None:
     step = f"conductor-loop state discard {damaged.intent_id('intent-d.json')}"
 

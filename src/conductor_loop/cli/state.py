@@ -75,6 +75,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _rebuild(args: argparse.Namespace, settings: Settings) -> int:
+    if args.words:
+        raise UsageError("rebuild takes no file and no id", hint="conductor-loop state --help")
     from conductor_loop.cli.restore import tell
     from conductor_loop.operations.rescue import rebuild
 
@@ -83,16 +85,26 @@ def _rebuild(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _discard(args: argparse.Namespace, settings: Settings) -> int:
+    """Exit status 1 when one of the ids is not that of a damaged intent."""
     from conductor_loop.operations.rescue import discard
 
-    dropped = discard(settings, args.words)
+    if not args.words:
+        raise UsageError("name what to discard", hint="conductor-loop list marks what is damaged")
+    dropped = _damaged(args, settings) if args.dry_run else discard(settings, args.words)
     if args.json:
-        print_json({"discarded": list(dropped)})
-        return 0
-    for word in args.words:
-        verb = "discarded" if word in dropped else "not set aside, left alone"
-        print_line(f"{word}: {verb}")
-    return 0
+        print_json({"discarded": list(dropped), "dry_run": args.dry_run})
+    else:
+        done = "would be discarded" if args.dry_run else "discarded"
+        for word in args.words:
+            print_line(f"{word}: {done if word in dropped else 'not set aside, left alone'}")
+    return 0 if set(args.words) <= set(dropped) else 1
+
+
+def _damaged(args: argparse.Namespace, settings: Settings) -> Sequence[str]:
+    """Those of the ids that were set aside."""
+    reader = open_reader(settings.state_dir, settings.kek_file)
+    aside = {each.intent_id for each in reader.damaged()}
+    return [word for word in args.words if word in aside]
 
 
 def _file(args: argparse.Namespace) -> Path | None:
@@ -102,6 +114,8 @@ def _file(args: argparse.Namespace) -> Path | None:
 
 
 def _export(args: argparse.Namespace, settings: Settings) -> int:
+    if args.dry_run:
+        raise UsageError("export has no dry run", hint="without FILE it only prints")
     reader = open_reader(settings.state_dir, settings.kek_file)
     ours = list(_files(settings, reader))
     # The newest word on a name counts: what we did, the original's own file, what was imported.

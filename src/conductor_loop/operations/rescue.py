@@ -24,7 +24,7 @@ from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.journal.checking import check_journal
-from conductor_loop.adapters.journal.database import FILE_NAME
+from conductor_loop.adapters.journal.database import FILE_NAME, NoJournal, require_journal
 from conductor_loop.adapters.journal.kek_file import own_kek_file
 from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
@@ -104,6 +104,7 @@ def restore(
 
 def rebuild(settings: Settings, *, dry_run: bool) -> Rescued:
     """Make a journal from the verdicts; one that is there is moved aside. Raises CannotStart."""
+    _require_remains(settings)
     with _held(settings) as held, _scratch(held.layout) as scratch:
         state = Path(held.layout.state_path)
         ended = _ended(state, state)
@@ -123,8 +124,18 @@ def discard(settings: Settings, intent_ids: Sequence[str]) -> Sequence[str]:
         finally:
             await journal.close()
 
+    require_journal(settings.state_dir / FILE_NAME)
     with _held(settings) as held:
         return asyncio.run(drop(held))
+
+
+def _require_remains(settings: Settings) -> None:
+    """Where no daemon ever ran, nothing is made: most likely it is the wrong folder."""
+    if not any(path.is_dir() for path in (settings.state_dir, settings.handoff / "status")):
+        raise NoJournal(
+            f"no daemon ever ran in {settings.handoff.absolute()}",
+            hint="name its folder by -handoff or -config FILE",
+        )
 
 
 @dataclass(frozen=True, slots=True)
