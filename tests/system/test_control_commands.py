@@ -408,6 +408,22 @@ def test_all_that_failed_is_retried_in_order_and_once(site: Site, failed: str) -
     assert failed in done(site, "why", "intent-a.json")
 
 
+def test_a_retry_of_thousands_is_answered_with_and_without_a_daemon(
+    site: Site, failed: str
+) -> None:
+    thousands = [failed] * 6000
+    with site.daemon():
+        site.pause()
+        first = site.command("retry", *thousands)
+        asked = site.asked("retry", *thousands)
+    offline = site.command("retry", *thousands)
+    assert first.stdout.splitlines()[-1] == "1 done, 5999 refused"
+    assert first.stderr.count(f"retrying {failed} would undo it") == 20
+    assert "ERROR: 5979 more were refused" in first.stderr
+    assert len(asked["refusals"]) == 6000
+    assert (offline.returncode, offline.stdout) == (1, "0 done, 6000 refused\n")
+
+
 def test_a_retry_that_a_newer_intent_overtook_needs_force(site: Site, failed: str) -> None:
     (site.top / "mended").touch()
     site.hand_over_all({"intent-b.json": intent(replicas=2)})

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,16 +21,22 @@ from conductor_loop.core.control import (
     Look,
     Reply,
     Request,
+    Retry,
     decode_reply,
     decode_request,
     encode,
+    joined,
+    parts,
 )
 from conductor_loop.core.detection.restraint import Restraint
 from conductor_loop.core.faults import CannotStart, ConductorError, Fault
+from conductor_loop.core.wording import counted
 from conductor_loop.ports import Notices
 
 _NAME = "control.sock"
 _LONGEST_LINE = 1 << 20
+_LONGEST_REPLY = 64 << 20
+"""More than the ids of all that a daemon can hold unfinished."""
 _SECONDS = 60.0
 """For a change: an attempt that is cancelled may use up its grace first."""
 _LOOK_SECONDS = 5.0
@@ -46,6 +52,18 @@ class DaemonSilent(ConductorError):
     """A daemon holds the socket and does not answer."""
 
     code = "daemon_silent"
+
+
+class AnswerUnreadable(DaemonSilent):
+    """A daemon answered, and this command cannot read what."""
+
+    code = "answer_unreadable"
+
+
+class RequestTooLong(ConductorError):
+    """A daemon reads no request that is as long as this."""
+
+    code = "request_too_long"
 
 
 class ControlRefused(ConductorError):
@@ -127,7 +145,7 @@ async def _answer(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: _Gate, obey: Obey
 ) -> None:
     pid, uid = _peer(writer.get_extra_info("socket"))
-    if gate.lets_in(pid, uid, await _line(reader)):
+    if gate.lets_in(pid, uid, await _line(reader) or b""):
         reply = await _obeyed(await _line(reader), obey, user_name(uid))
     else:
         reply = _refused(
@@ -138,15 +156,17 @@ async def _answer(
     await writer.drain()
 
 
-async def _line(reader: asyncio.StreamReader) -> bytes:
-    """The next line without its end; one that is longer than any request counts as empty."""
+async def _line(reader: asyncio.StreamReader) -> bytes | None:
+    """The next line without its end; None for one that is longer than any request."""
     try:
         return (await reader.readline()).rstrip(b"\n")
     except ValueError:
-        return b""
+        return None
 
 
-async def _obeyed(line: bytes, obey: Obey, by: str) -> Reply:
+async def _obeyed(line: bytes | None, obey: Obey, by: str) -> Reply:
+    if line is None:
+        return _refusal(_too_long())
     try:
         request = decode_request(line)
     except msgspec.DecodeError as error:
@@ -154,11 +174,22 @@ async def _obeyed(line: bytes, obey: Obey, by: str) -> Reply:
     try:
         return await obey(request, by)
     except ConductorError as error:
-        return Reply(refusals=(Fault(error.code, error.message, error.hint),))
+        return _refusal(error)
+
+
+def _refusal(error: ConductorError) -> Reply:
+    return Reply(refusals=(Fault(error.code, error.message, error.hint),))
 
 
 def _refused(code: str, message: str) -> Reply:
     return Reply(refusals=(Fault(code, message),))
+
+
+def _too_long() -> RequestTooLong:
+    return RequestTooLong(
+        "the request is longer than a daemon reads",
+        hint="ask for less at a time, or give a shorter -why",
+    )
 
 
 def _peer(peer: socket.socket) -> tuple[int, int]:
@@ -169,10 +200,46 @@ def _peer(peer: socket.socket) -> tuple[int, int]:
 
 
 def ask(state_dir: Path, request: Request) -> Reply | None:
-    """Ask the daemon of a state dir; None when none runs.
+    """Ask the daemon of a state dir, for much in several requests; None when none runs.
 
-    Raises DaemonSilent, ControlRefused, and PermissionError for who may not enter the state dir.
+    Raises DaemonSilent, ControlRefused, RequestTooLong, and PermissionError for who may not enter
+    the state dir. What comes between the requests is a refusal of the rest.
     """
+    first, *others = parts(request)
+    reply = _ask(state_dir, first)
+    if reply is None or not others:
+        return reply
+    return joined([reply, *_rest(state_dir, others)])
+
+
+def _rest(state_dir: Path, requests: Sequence[Request]) -> Iterator[Reply]:
+    for at, request in enumerate(requests):
+        try:
+            reply = _ask(state_dir, request)
+        except ConductorError as error:
+            yield _refusal(error)
+            yield _not_asked(requests[at + 1 :])
+            return
+        if reply is None:
+            yield _not_asked(requests[at:])
+            return
+        yield reply
+
+
+def _not_asked(requests: Sequence[Request]) -> Reply:
+    left = sum(len(each.intent_ids) for each in requests if isinstance(each, Retry))
+    if not left:
+        return Reply()
+    asked = counted(left, "intent was", "intents were")
+    return _refusal(
+        DaemonSilent(
+            f"the daemon ended or fell silent meanwhile; {asked} not asked for",
+            hint="the same command again asks for them",
+        )
+    )
+
+
+def _ask(state_dir: Path, request: Request) -> Reply | None:
     try:
         folder = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -194,7 +261,7 @@ def _asked(folder: int, request: Request, seconds: float) -> Reply:
         return _exchanged(folder, request, seconds)
     except (FileNotFoundError, ConnectionRefusedError):
         raise
-    except (TimeoutError, ConnectionError, msgspec.DecodeError) as error:
+    except (TimeoutError, ConnectionError, EOFError) as error:
         late = "" if isinstance(request, _LOOKS) else "; what it was asked for may still come true"
         raise DaemonSilent(
             f"a daemon holds the control socket and gives no answer{late}",
@@ -203,13 +270,32 @@ def _asked(folder: int, request: Request, seconds: float) -> Reply:
 
 
 def _exchanged(folder: int, request: Request, seconds: float) -> Reply:
+    line = encode(request)
+    if len(line) > _LONGEST_LINE:
+        raise _too_long()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.settimeout(seconds)
         link.connect(_address(folder))
         # Read when connected: it is then the one of the daemon that answers.
-        link.sendall(read_token(folder) + b"\n" + encode(request))
+        link.sendall(read_token(folder) + b"\n" + line)
         with link.makefile("rb") as lines:
-            return decode_reply(lines.readline(_LONGEST_LINE))
+            return _read(lines.readline(_LONGEST_REPLY))
+
+
+def _read(line: bytes) -> Reply:
+    """What a line of a daemon says. Raises AnswerUnreadable, and EOFError where it broke off."""
+    try:
+        if line.endswith(b"\n"):
+            return decode_reply(line)
+        if len(line) < _LONGEST_REPLY:
+            raise EOFError
+        why = "it is too long"
+    except msgspec.DecodeError as error:
+        why = str(error)
+    raise AnswerUnreadable(
+        f"the daemon answered, and its answer cannot be read: {why}",
+        hint="conductor-loop list shows what came of it; is the daemon of another version?",
+    )
 
 
 def _let_in(reply: Reply) -> Reply:

@@ -6,7 +6,7 @@ import argparse
 
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.intents import find_intent
-from conductor_loop.cli.steering import print_reply, steer
+from conductor_loop.cli.steering import few, print_reply, steer
 from conductor_loop.cli.terminal import print_line
 from conductor_loop.core.control import Retry
 from conductor_loop.core.faults import UsageError
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print_line("nothing failed that was not retried already")
         return 0
     reply = steer(settings, Retry(tuple(ids), args.force, args.why))
-    return print_reply(reply, f"retried as {', '.join(reply.intent_ids)}", as_json=args.json)
+    return print_reply(reply, f"retried as {few(reply.intent_ids)}", as_json=args.json)
 
 
 def _failed(reader: JournalReader) -> list[str]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from conductor_loop.adapters.control_socket import ask
 from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.cli.terminal import print_error, print_json, print_line
 from conductor_loop.core.control import Reply, Request
 from conductor_loop.core.story import moment
+from conductor_loop.core.wording import counted
 from conductor_loop.settings import Settings
+
+MOST_NAMED = 20
+"""Of thousands of intents."""
 
 
 def steer(settings: Settings, request: Request) -> Reply:
@@ -48,10 +52,30 @@ def print_reply(
             }
         )
     else:
-        for refusal in reply.refusals:
-            print_error(refusal.message, refusal.hint)
+        _print_refusals(reply)
         if not reply.refusals or reply.intent_ids:
             print_line(done)
             if not reply.pid:
                 print_line("no daemon runs here: it holds from its next start on")
+        refused = sum(bool(refusal.pointer) for refusal in reply.refusals)
+        if refused and refused + len(reply.intent_ids) > 1:
+            print_line(f"{len(reply.intent_ids)} done, {refused} refused")
     return 1 if reply.refusals else 0
+
+
+def few(intent_ids: Sequence[str]) -> str:
+    """Name them as far as a person would read them, and count the rest."""
+    more = len(intent_ids) - MOST_NAMED
+    named = ", ".join(intent_ids[:MOST_NAMED])
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _print_refusals(reply: Reply) -> None:
+    """Those of single intents as far as a person would read them, and then what stopped it all."""
+    of_intents = [refusal for refusal in reply.refusals if refusal.pointer]
+    of_all = [refusal for refusal in reply.refusals if not refusal.pointer]
+    for refusal in (*of_intents[:MOST_NAMED], *of_all):
+        print_error(refusal.message, refusal.hint)
+    more = len(of_intents) - MOST_NAMED
+    if more > 0:
+        print_error(f"{counted(more, 'more was', 'more were')} refused", "-json tells of each")

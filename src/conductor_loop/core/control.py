@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.protection import Protections
+
+MOST_IDS = 500
+"""So many intents are asked for at once: where each is refused, and where the disk is slow, the
+answer still comes in time."""
 
 
 class _Request(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -90,6 +96,26 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """The new key, for `RotateKey`."""
     porch_sha256: str = ""
     """For `Resume`: the replaced porch that is accepted by it; empty when there was none."""
+
+
+def parts(request: Request) -> Sequence[Request]:
+    """The same as several requests, none of which asks for too much at once."""
+    if not isinstance(request, Retry) or len(request.intent_ids) <= MOST_IDS:
+        return (request,)
+    ids = request.intent_ids
+    return [
+        msgspec.structs.replace(request, intent_ids=ids[at : at + MOST_IDS])
+        for at in range(0, len(ids), MOST_IDS)
+    ]
+
+
+def joined(replies: Sequence[Reply]) -> Reply:
+    """The reply to the whole of a request that was made in parts."""
+    return Reply(
+        tuple(one for reply in replies for one in reply.intent_ids),
+        tuple(one for reply in replies for one in reply.refusals),
+        pid=replies[0].pid,
+    )
 
 
 _encoder = msgspec.json.Encoder()
