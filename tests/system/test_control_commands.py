@@ -217,6 +217,28 @@ def test_what_is_no_target_is_refused(site: Site) -> None:
         assert "'amf' is no target" in refused(site, command, "-target", "amf", status=2)
 
 
+def test_a_reason_that_is_no_utf_8_is_kept_with_its_bytes_named(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once("-porch", site.porch("exit 2"))
+    done(site, "pause", "-why", "caf\udce9")
+    assert [one["why"] for one in site.asked("list", "-paused")] == ["caf\\xe9"]
+    done(site, "resume", "-why", "x\udcffy")
+    done(site, "retry", "intent-a.json", "-why", "again\udcff")
+    done(site, "cancel", "-all", "-why", "no\udcff")
+    history = site.asked("why", "intent-a.json")["history"]
+    assert (history[0]["retry_why"], history[1]["why"]) == ("again\\xff", "no\\xff")
+
+
+def test_other_words_that_are_no_utf_8_are_no_defect(site: Site) -> None:
+    site.once()
+    anchor, key = ("audit", "verify", "-anchor", "1:\udcff"), ("--recipient", "\udcff")
+    assert "is no anchor" in refused(site, *anchor, status=2)
+    assert "is no recipient" in refused(site, "backup", "b.age", *key, status=2)
+    states = {"version": "1.0", "saved_at": "2025-01-01T00:00:00Z", "states": {}}
+    (site.top / "\udcff").write_text(json.dumps(states))
+    done(site, "state", "import", "\udcff")
+
+
 # A name that was handed over twice.
 
 

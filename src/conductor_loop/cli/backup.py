@@ -24,11 +24,16 @@ conductor-loop backup journal.age -backup-recipients recipients.txt --with-keys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """File and recipients."""
-    from conductor_loop.cli.flags import add_settings
+    from conductor_loop.cli.flags import add_settings, free_text
 
     parser.add_argument("file", metavar="FILE", type=Path, help="file to write; it must not exist")
     parser.add_argument(
-        "--recipient", action="append", default=[], metavar="KEY", help="who can read it"
+        "--recipient",
+        action="append",
+        type=free_text,
+        default=[],
+        metavar="KEY",
+        help="who can read it",
     )
     parser.add_argument("--with-keys", action="store_true", help="put private keys in it too")
     parser.add_argument("--json", action="store_true", help="for scripts")

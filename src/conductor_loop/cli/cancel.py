@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from conductor_loop.adapters.journal.reader import open_reader
+from conductor_loop.cli.flags import free_text
 from conductor_loop.cli.intents import find_intent
 from conductor_loop.cli.steering import print_reply, steer
 from conductor_loop.cli.terminal import print_json, print_line
@@ -38,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="", help="all of this NAMESPACE/TARGET")
     parser.add_argument("--all", action="store_true", help="everything that is unfinished")
     parser.add_argument("--dry-run", action="store_true", help="only show what would end")
-    parser.add_argument("--why", default="", help="the reason, which the verdict carries")
+    parser.add_argument(
+        "--why", type=free_text, default="", help="the reason, which the verdict carries"
+    )
     parser.add_argument("--json", action="store_true", help="for scripts")
 
 

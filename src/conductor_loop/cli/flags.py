@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -117,6 +118,11 @@ def add_settings(parser: argparse._ActionsContainer, *names: str) -> None:
             nargs="?" if bool in option.reader.in_toml else None,
             const="true" if bool in option.reader.in_toml else None,
         )
+
+
+def free_text(given: str) -> str:
+    """Take a text for the record; bytes in it that are no UTF-8 become `\\xNN`."""
+    return os.fsencode(given).decode("utf-8", "backslashreplace")
 
 
 def setting_of(action: argparse.Action) -> Option | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from conductor_loop.cli.flags import free_text
 from conductor_loop.cli.steering import print_reply, steer
 from conductor_loop.conductor.control import parse_target
 from conductor_loop.core.control import Pause
@@ -23,7 +24,9 @@ conductor-loop pause -target oran-sim/cnf-simulator -why "investigating"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, and why."""
     parser.add_argument("--target", default="", help="only this NAMESPACE/TARGET")
-    parser.add_argument("--why", default="", help="the reason, for whoever finds it paused")
+    parser.add_argument(
+        "--why", type=free_text, default="", help="the reason, for whoever finds it paused"
+    )
     parser.add_argument("--json", action="store_true", help="for scripts")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from conductor_loop.cli.flags import free_text
 from conductor_loop.cli.steering import print_reply, steer
 from conductor_loop.cli.terminal import print_line
 from conductor_loop.conductor.control import parse_target
@@ -26,7 +27,7 @@ conductor-loop resume -target oran-sim/cnf-simulator -why "fixed"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, and why."""
     parser.add_argument("--target", default="", help="the NAMESPACE/TARGET that was paused")
-    parser.add_argument("--why", default="", help="the reason, for the record")
+    parser.add_argument("--why", type=free_text, default="", help="the reason, for the record")
     parser.add_argument("--json", action="store_true", help="for scripts")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
+from conductor_loop.cli.flags import free_text
 from conductor_loop.cli.intents import find_intent
 from conductor_loop.cli.steering import few, print_reply, steer
 from conductor_loop.cli.terminal import print_line
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("intents", nargs="*", metavar="FILE|ID", help="one or more, by name or id")
     parser.add_argument("--failed", action="store_true", help="all that failed or timed out")
     parser.add_argument("--force", action="store_true", help="even over a newer intent")
-    parser.add_argument("--why", default="", help="the reason, for the record")
+    parser.add_argument("--why", type=free_text, default="", help="the reason, for the record")
     parser.add_argument("--json", action="store_true", help="for scripts")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -190,7 +189,7 @@ def _anchor(text: str) -> tuple[int, str]:
         return int(match[1]), match[2].lower()
     try:
         root = base64.b64decode(match[2], validate=True) if match else b""
-    except binascii.Error:
+    except ValueError:  # no base64, or not even ASCII
         root = b""
     if match is None or len(root) != 32:
         raise UsageError(

@@ -12,6 +12,7 @@ from conductor_loop.adapters.journal.writer import SqliteJournal
 from conductor_loop.adapters.users import user_name
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.naming import shown
 from conductor_loop.core.original_state import (
     FileState,
     NotOriginalState,
@@ -47,6 +48,7 @@ async def remember(
     journal: SqliteJournal, files: Sequence[FileState], source: str, by: str
 ) -> None:
     """Journal what the original had processed, and that somebody did so."""
+    source = shown(os.fsencode(source))
     processed = [f for f in files if f.status is OriginalStatus.PROCESSED]
     rows = [(file_name(f), f.sha256, to_microseconds(f.processed_at)) for f in processed]
     await journal.remember_imported(rows, source)
