@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.core.events import (
     Admitted,
     BreakerClosed,
@@ -28,7 +27,7 @@ from conductor_loop.core.events import (
 )
 from conductor_loop.core.faults import NoRoom
 from conductor_loop.core.intent import Target
-from conductor_loop.core.records import Entry, Known, Record, Summary, Unfinished
+from conductor_loop.core.records import Entry, Known, Pause, Record, Summary, Unfinished
 from conductor_loop.core.states import FINAL, RETRIABLE, State, evolve
 from conductor_loop.ports import Clock
 

@@ -14,14 +14,16 @@ from conductor_loop.core.events import (
     Event,
     HandedBack,
     IntentEvent,
+    Paused,
     Quarantined,
     Receipt,
     Rejected,
+    Resumed,
     RetryScheduled,
     Started,
 )
 from conductor_loop.core.intent import Target
-from conductor_loop.core.records import Entry, Known, Summary, Unfinished, waiting_intent
+from conductor_loop.core.records import Entry, Known, Pause, Summary, Unfinished, waiting_intent
 from conductor_loop.core.states import FINAL, State, evolve
 from conductor_loop.ports import Catalog
 
@@ -121,6 +123,17 @@ class CatalogInMemory:
             for i in self._intents.values()
             if i.unfinished is not None and i.state not in FINAL
         ]
+
+    def pauses(self) -> Sequence[Pause]:
+        """See `ports.Catalog`."""
+        in_force: dict[str, Pause] = {}
+        for entry in self.entries:
+            match entry.event:
+                case Paused(by, why, target):
+                    in_force[target] = Pause(target, by, why, entry.at)
+                case Resumed(target=target):
+                    in_force.pop(target, None)
+        return [pause for _, pause in sorted(in_force.items())]
 
     def known_ids(self, ids: Collection[str]) -> set[str]:
         """See `ports.Catalog`."""

@@ -20,7 +20,7 @@ from conductor_loop.adapters.journal import Sealing, SqliteJournal
 from conductor_loop.adapters.journal.commits import gather
 from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.conductor.backlog import WaitingPolicy
-from conductor_loop.conductor.control import parse_target
+from conductor_loop.conductor.control import target_on_record
 from conductor_loop.conductor.daemon import Conductor, Parts, Policies
 from conductor_loop.conductor.housekeeping import Housekeeping, RetentionPolicy
 from conductor_loop.conductor.notices import NoticeBoard
@@ -221,7 +221,7 @@ class Life:
         self.loop = SteeredLoop(clock)
         self._setting = setting
         self._run(self._build())
-        targets = [parse_target(pause.target) for pause in self.journal.reader.pauses()]
+        targets = [target_on_record(pause.target) for pause in self.journal.reader.pauses()]
         self.publisher.forbidden = set(targets)
         self.running = self.loop.create_task(self.conductor.run(targets))
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from conductor_loop.core.arrival import Arrival, Lease, Outcome
 from conductor_loop.core.distribution import Parcel, Passing
 from conductor_loop.core.intent import Target
-from conductor_loop.core.records import Entry, Known, Record, Summary, Unfinished
+from conductor_loop.core.records import Entry, Known, Pause, Record, Summary, Unfinished
 from conductor_loop.core.states import State
 
 
@@ -140,6 +140,9 @@ class Catalog(Protocol):
 
     def unfinished(self) -> Sequence[Unfinished]:
         """Every intent that has no final state, in journal order."""
+
+    def pauses(self) -> Sequence[Pause]:
+        """The pauses in force, by target."""
 
     def known_ids(self, ids: Collection[str]) -> set[str]:
         """Those of `ids` that have a row."""

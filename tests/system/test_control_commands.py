@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +14,11 @@ from typing import Any
 
 import pytest
 
+from conductor_loop.adapters.clock import SystemClock
+from conductor_loop.adapters.journal import open_journal
 from conductor_loop.adapters.users import user_name
+from conductor_loop.core.events import Paused
+from conductor_loop.core.records import Record
 from conductor_loop.core.states import State
 from tests.system.daemon import Daemon, Site, intent, wait_until
 
@@ -213,8 +219,44 @@ def test_the_answer_to_a_change_is_json_when_asked(site: Site) -> None:
 
 def test_what_is_no_target_is_refused(site: Site) -> None:
     site.once()
-    for command in ("pause", "resume", "cancel"):
+    for command in ("pause", "resume", "cancel", "list"):
         assert "'amf' is no target" in refused(site, command, "-target", "amf", status=2)
+    # Of an unset variable, what no intent can name, and a byte that is no UTF-8.
+    for target in ("", "NS/Ta", "ns/a/b", "ns/t\udcff"):
+        for command in ("pause", "resume", "list"):
+            assert "is no target" in refused(site, command, "-target", target, status=2)
+    assert done(site, "list", "-paused") == "nothing is paused\n"
+
+
+def test_a_pause_of_what_no_intent_can_name_stops_no_start_and_can_be_lifted(site: Site) -> None:
+    site.once()
+
+    async def pause_as_earlier_versions_did() -> None:
+        journal = open_journal(site.state, SystemClock())
+        await journal.record([Record(None, Paused(WHO, "", "NS/Ta"))])
+        await journal.close()
+
+    asyncio.run(pause_as_earlier_versions_did())
+    with site.daemon():
+        assert "NS/Ta" in done(site, "list", "-paused")
+        assert done(site, "resume", "-target", "NS/Ta") == "resumed: NS/Ta\n"
+        assert done(site, "list", "-paused") == "nothing is paused\n"
+
+
+def test_a_resume_tells_what_stays_paused_and_how_to_lift_it(site: Site) -> None:
+    site.once()
+    for is_served in (True, False):
+        with site.daemon() if is_served else contextlib.nullcontext():
+            done(site, "pause", "-target", "ns/b", "-why", "the disk")
+            done(site, "pause")
+            told = done(site, "resume", "-target", "ns/a").splitlines()[-1]
+            assert told.startswith(f"paused by {WHO} since ")
+            assert told.endswith(": conductor-loop resume")
+            told = done(site, "resume").splitlines()[-1]
+            assert told.startswith(f"ns/b is paused by {WHO} since ")
+            assert told.endswith(" (the disk): conductor-loop resume -target ns/b")
+            assert [one["target"] for one in site.asked("resume")["still_paused"]] == ["ns/b"]
+            assert "is paused by" not in done(site, "resume", "-target", "ns/b")
 
 
 def test_a_reason_that_is_no_utf_8_is_kept_with_its_bytes_named(site: Site) -> None:

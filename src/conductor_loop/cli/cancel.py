@@ -36,7 +36,7 @@ _MOST = 1_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which, and why."""
     parser.add_argument("intent", nargs="?", metavar="FILE|ID", help="one intent")
-    parser.add_argument("--target", default="", help="all of this NAMESPACE/TARGET")
+    parser.add_argument("--target", help="all of this NAMESPACE/TARGET")
     parser.add_argument("--all", action="store_true", help="everything that is unfinished")
     parser.add_argument("--dry-run", action="store_true", help="only show what would end")
     parser.add_argument(
@@ -47,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Cancel."""
-    if sum((bool(args.intent), bool(args.target), args.all)) != 1:
+    if (args.intent is not None) + (args.target is not None) + args.all != 1:
         raise UsageError("name what to cancel", hint="one of FILE|ID, -target or -all")
     target = parse_target(args.target)
     reader = open_reader(settings.state_dir, settings.kek_file)
-    intent_id = find_intent(reader, args.intent).intent_id if args.intent else ""
+    intent_id = find_intent(reader, args.intent).intent_id if args.intent is not None else ""
     if args.dry_run:
         found = reader.summaries(states=frozenset(State) - FINAL, target=target, limit=_MOST)
         ending = [s for s in found if not s.is_aside and intent_id in ("", s.intent_id)]
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             raise nothing_to_cancel(intent_id)
         return _show_what_would_end(args, ending)
     reader.close()
-    reply = steer(settings, Cancel(intent_id, args.target, args.why))
+    reply = steer(settings, Cancel(intent_id, args.target or "", args.why))
     return print_reply(reply, f"cancelled: {len(reply.intent_ids)}", as_json=args.json)
 
 

@@ -6,15 +6,14 @@ import argparse
 from collections.abc import Sequence
 
 from conductor_loop.adapters.journal.database import NoJournal
-from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.terminal import print_json, print_line, print_table
 from conductor_loop.cli.unclaimed import is_served, none_ever_ran, unclaimed
 from conductor_loop.conductor.control import parse_target
 from conductor_loop.core.naming import shown
-from conductor_loop.core.records import Summary
+from conductor_loop.core.records import Pause, Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
-from conductor_loop.core.story import exact_moment, moment, stands, summary_json
+from conductor_loop.core.story import exact_moment, moment, pause_json, stands, summary_json
 from conductor_loop.core.wording import counted, discarding
 from conductor_loop.settings import Settings
 from conductor_loop.settings.addressing import address
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--failed", action="store_true", help="only unsuccessful ones")
     parser.add_argument("--open", action="store_true", help="only unfinished ones")
-    parser.add_argument("--target", default="", help="only this NAMESPACE/TARGET")
+    parser.add_argument("--target", help="only this NAMESPACE/TARGET")
     parser.add_argument("--limit", type=_number, default=50, help="at most so many (default 50)")
     parser.add_argument("--ignored", action="store_true", help="files left alone instead, and why")
     parser.add_argument("--paused", action="store_true", help="the pauses in force instead")
@@ -125,17 +124,7 @@ def _print_unclaimed(settings: Settings) -> None:
 
 def _list_pauses(pauses: Sequence[Pause], *, as_json: bool) -> int:
     if as_json:
-        print_json(
-            [
-                {
-                    "target": pause.target or None,
-                    "by": pause.by,
-                    "at": exact_moment(pause.at),
-                    "why": pause.why,
-                }
-                for pause in pauses
-            ]
-        )
+        print_json(list(map(pause_json, pauses)))
         return 0
     _print_pauses(pauses)
     if not pauses:

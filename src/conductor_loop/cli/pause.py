@@ -23,7 +23,7 @@ conductor-loop pause -target oran-sim/cnf-simulator -why "investigating"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, and why."""
-    parser.add_argument("--target", default="", help="only this NAMESPACE/TARGET")
+    parser.add_argument("--target", help="only this NAMESPACE/TARGET")
     parser.add_argument(
         "--why", type=free_text, default="", help="the reason, for whoever finds it paused"
     )
@@ -33,5 +33,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Pause."""
     parse_target(args.target)
-    reply = steer(settings, Pause(args.target, args.why))
+    reply = steer(settings, Pause(args.target or "", args.why))
     return print_reply(reply, f"paused: {args.target or 'everything'}", as_json=args.json)

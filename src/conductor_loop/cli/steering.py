@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from conductor_loop.adapters.control_socket import ask
-from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.cli.terminal import print_error, print_json, print_line
 from conductor_loop.core.control import Reply, Request
+from conductor_loop.core.records import Pause
 from conductor_loop.core.story import moment
 from conductor_loop.core.wording import counted
 from conductor_loop.settings import Settings
@@ -37,7 +37,7 @@ def lifting(pause: Pause) -> str:
 
 
 def print_reply(
-    reply: Reply, done: str, *, as_json: bool, facts: Mapping[str, str | None] | None = None
+    reply: Reply, done: str, *, as_json: bool, facts: Mapping[str, object] | None = None
 ) -> int:
     """Show what came of it, in JSON with more facts; exit status 1 when anything was refused."""
     if as_json:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from conductor_loop.conductor.steering import Operator, Steering
+from conductor_loop.core.contract import is_label, is_subdomain
 from conductor_loop.core.control import (
     Cancel,
     Check,
@@ -68,14 +69,15 @@ class Control:
             case Look():
                 return self._seen()
             case Pause(target, why):
-                await self._steering.pause(Operator(by, why), parse_target(target))
+                await self._steering.pause(Operator(by, why), parse_target(target or None))
                 return Reply(pid=os.getpid())
             case Resume(target, why):
-                accepted = await self._steering.resume(Operator(by, why), parse_target(target))
-                return Reply(pid=os.getpid(), porch_sha256=accepted)
+                return await self._resume(Operator(by, why), target_on_record(target))
             case Cancel(intent_id, target, why):
                 cancelled = await self._steering.cancel(
-                    Operator(by, why), intent_id=intent_id or None, target=parse_target(target)
+                    Operator(by, why),
+                    intent_id=intent_id or None,
+                    target=parse_target(target or None),
                 )
                 return Reply(tuple(cancelled), pid=os.getpid())
             case Retry():
@@ -89,6 +91,11 @@ class Control:
     def _seen(self) -> Reply:
         vitals = msgspec.Raw(encode(self._sight.look()).rstrip())
         return Reply(vitals=vitals, protections=self._sight.protections, pid=os.getpid())
+
+    async def _resume(self, operator: Operator, target: Target | None) -> Reply:
+        accepted = await self._steering.resume(operator, target)
+        pauses = tuple(self._steering.pauses())
+        return Reply(pid=os.getpid(), porch_sha256=accepted, still_paused=pauses)
 
     async def _retry(self, request: Retry, by: str) -> Reply:
         new_ids: list[str] = []
@@ -104,11 +111,22 @@ class Control:
         return Reply(tuple(new_ids), tuple(refusals), pid=os.getpid())
 
 
-def parse_target(text: str) -> Target | None:
-    """Read `namespace/target`; None for nothing. Raises UsageError for anything else."""
-    if not text:
+def parse_target(text: str | None) -> Target | None:
+    """Read `namespace/target`, as intents may name it; None for None. Raises UsageError."""
+    if text is None:
         return None
-    namespace, slash, name = text.partition("/")
-    if not (namespace and slash and name):
-        raise UsageError(f"{text!r} is no target", hint="give it as NAMESPACE/TARGET")
+    namespace, _, name = text.partition("/")
+    if not (is_label(namespace) and is_subdomain(name)):
+        raise UsageError(
+            f"{text!r} is no target", hint="give it as NAMESPACE/TARGET, as in the intent"
+        )
     return Target(namespace, name)
+
+
+def target_on_record(text: str) -> Target | None:
+    """The target of a pause that the journal knows; None for the pause of everything.
+
+    Its name is not judged: it may be older than the rule for names.
+    """
+    namespace, _, name = text.partition("/")
+    return Target(namespace, name) if text else None

@@ -23,7 +23,7 @@ from conductor_loop.core.events import (
 )
 from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.core.intent import Intent, Target
-from conductor_loop.core.records import Entry, Record, waiting_intent
+from conductor_loop.core.records import Entry, Pause, Record, waiting_intent
 from conductor_loop.core.security_events import severity_of
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
 from conductor_loop.ports import Catalog, Clock, Journal
@@ -101,6 +101,10 @@ class Steering:
             self._work.accept(accepted)
         self._backlog.resume(target)
         return accepted
+
+    def pauses(self) -> Sequence[Pause]:
+        """The pauses in force, by target."""
+        return self._catalog.pauses()
 
     def _replacement(self) -> tuple[str, str]:
         return ("", "") if self._work is None else self._work.replacement()

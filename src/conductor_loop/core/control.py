@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from conductor_loop.core import records
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.protection import Protections
 
@@ -96,6 +97,8 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """The new key, for `RotateKey`."""
     porch_sha256: str = ""
     """For `Resume`: the replaced porch that is accepted by it; empty when there was none."""
+    still_paused: tuple[records.Pause, ...] = ()
+    """For `Resume`: the pauses in force after it."""
 
 
 def parts(request: Request) -> Sequence[Request]:

@@ -22,6 +22,15 @@ class Record(msgspec.Struct, frozen=True):
     body: bytes | None = None
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """A pause in force; `target` is empty for everything."""
+
+    target: str
+    by: str
+    why: str
+    at: datetime
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One journalled event, with the facts of its intent that every view needs."""
 

@@ -29,7 +29,7 @@ from conductor_loop.core.events import (
 from conductor_loop.core.faults import Fault
 from conductor_loop.core.naming import shown
 from conductor_loop.core.places import Place, filed_path
-from conductor_loop.core.records import Entry, Summary
+from conductor_loop.core.records import Entry, Pause, Summary
 from conductor_loop.core.security_events import meaning_of
 from conductor_loop.core.states import UNSUCCESSFUL, State
 from conductor_loop.core.wording import discarding
@@ -103,6 +103,16 @@ def summary_json(summary: Summary) -> dict[str, object]:
         "submitted_by": summary.submitted_by,
         "retry_of": summary.retry_of,
         "filed": summary.filed,
+    }
+
+
+def pause_json(pause: Pause) -> dict[str, object]:
+    """One pause for a script."""
+    return {
+        "target": pause.target or None,
+        "by": pause.by,
+        "at": exact_moment(pause.at),
+        "why": pause.why,
     }
 
 

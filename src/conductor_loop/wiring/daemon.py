@@ -15,17 +15,17 @@ from pathlib import Path
 
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.control_socket import serve_control
-from conductor_loop.adapters.journal.opening import Pause
 from conductor_loop.adapters.journal.writer import SqliteJournal
 from conductor_loop.adapters.own_limits import raise_descriptor_limit
 from conductor_loop.adapters.pressure import give_back, resident_bytes
 from conductor_loop.adapters.systemd.notify import service_manager
-from conductor_loop.conductor.control import Control, Sight, parse_target
+from conductor_loop.conductor.control import Control, Sight, target_on_record
 from conductor_loop.conductor.daemon import Conductor, Hindrance, Parts
 from conductor_loop.conductor.housekeeping import Housekeeping
 from conductor_loop.conductor.restraint import Memory, Restraint
 from conductor_loop.core.faults import ConductorError, NoRoom
 from conductor_loop.core.naming import shown
+from conductor_loop.core.records import Pause
 from conductor_loop.operations.traces import exporting_traces, require_tracing
 from conductor_loop.operations.vitals import Daemon, Observer
 from conductor_loop.ports import Listener, Projection
@@ -250,7 +250,7 @@ def _greeting(settings: Settings) -> str:
 
 
 async def _run_to_the_end(conductor: Conductor, journal: SqliteJournal) -> None:
-    pauses = [parse_target(pause.target) for pause in journal.reader.pauses()]
+    pauses = [target_on_record(pause.target) for pause in journal.reader.pauses()]
     try:
         await conductor.run(pauses)
     except BaseExceptionGroup as group:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
+
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.journal.database import FILE_NAME, require_journal
@@ -61,7 +63,7 @@ async def _steer_offline(settings: Settings, request: Request, by: str) -> Reply
             lambda _: ((), ()),  # nothing runs that could read its settings again
         )
         reply = await control.obey(request, by)
-    return Reply(reply.intent_ids, reply.refusals)
+    return msgspec.structs.replace(reply, pid=0)
 
 
 def _nothing_runs() -> NoReturn:

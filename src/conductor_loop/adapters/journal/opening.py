@@ -24,7 +24,7 @@ from conductor_loop.adapters.journal.sealing import (
 from conductor_loop.core.events import Event, Receipt, decode
 from conductor_loop.core.faults import JournalDamaged
 from conductor_loop.core.intent import Target
-from conductor_loop.core.records import Entry, Known, Summary, Unfinished
+from conductor_loop.core.records import Entry, Known, Pause, Summary, Unfinished
 from conductor_loop.core.states import State
 
 # The relay asks for every event of an intent within a moment: its facts are opened once.
@@ -34,16 +34,6 @@ _pause_decoder = msgspec.json.Decoder(tuple[str, str, str])
 
 Row: TypeAlias = tuple[Any, ...]
 """What SQLite returned; the tables are STRICT, so each column's type holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """A pause in force; `target` is empty for everything."""
-
-    target: str
-    by: str
-    why: str
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

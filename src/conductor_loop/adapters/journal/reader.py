@@ -16,7 +16,6 @@ from conductor_loop.adapters.journal.opening import (
     UNREADABLE,
     Damage,
     Opener,
-    Pause,
     Row,
     unreadable,
 )
@@ -25,7 +24,7 @@ from conductor_loop.adapters.journal.sealing import Sealer, Vault
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import JournalDamaged
 from conductor_loop.core.intent import Target
-from conductor_loop.core.records import Entry, Known, Summary, Unfinished
+from conductor_loop.core.records import Entry, Known, Pause, Summary, Unfinished
 from conductor_loop.core.states import State
 
 _ENTRY_COLUMNS = """
@@ -258,7 +257,7 @@ class JournalReader:
         return self._value(_RETRIED, (intent_id,)) is not None
 
     def pauses(self) -> Sequence[Pause]:
-        """The pauses in force, by target."""
+        """See `ports.Catalog`."""
         pauses = [self._opener.pause(row) for row in self._rows(_PAUSES)]
         return sorted(pauses, key=lambda pause: pause.target)
 
