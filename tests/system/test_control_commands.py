@@ -419,6 +419,34 @@ def test_what_is_final_cannot_be_cancelled(site: Site) -> None:
     assert "no intent intent-none.json" in refused(site, "cancel", "intent-none.json", status=2)
 
 
+def test_cancelling_says_which_files_it_could_not_reach(site: Site) -> None:
+    site.once()
+    site.hand_over_all({f"intent-w{n}.json": intent(replicas=n) for n in (1, 2)})
+    for words in (("-all",), ("-target", "oran-sim/amf"), ("-all", "-dry-run")):
+        finished = site.command("cancel", *words)
+        assert finished.returncode == 0
+        assert "holds from" not in finished.stdout
+        assert "2 files in handoff were not picked up yet and are not canc" in finished.stderr
+    assert site.asked("cancel", "-all")["not_picked_up"] == 2
+
+
+def test_cancelling_says_so_beside_a_daemon_that_has_not_taken_a_file(site: Site) -> None:
+    site.handoff.mkdir()
+    with site.daemon("-debounce", "1h"):
+        (site.handoff / "intent-a.json").write_bytes(intent())
+        complaint = site.command("cancel", "-all").stderr
+    assert "1 file in handoff was not picked up yet and is not cancelled" in complaint
+
+
+def test_a_file_that_nobody_picked_up_is_told_so_by_name(site: Site) -> None:
+    site.once()
+    site.hand_over_all({"intent-a.json": intent()})
+    cancel, retry = (refused(site, c, "intent-a.json", status=2) for c in ("cancel", "retry"))
+    assert "intent-a.json waits in handoff; no daemon runs" in cancel
+    assert "move it away" in cancel
+    assert "intent-a.json waits in handoff; no daemon runs" in retry
+
+
 # Retry.
 
 

@@ -13,7 +13,7 @@ from conductor_loop.conductor.control import parse_target
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Pause, Summary
 from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
-from conductor_loop.core.story import exact_moment, moment, pause_json, stands, summary_json
+from conductor_loop.core.story import moment, pause_json, stands, summary_json
 from conductor_loop.core.wording import counted, discarding
 from conductor_loop.settings import Settings
 from conductor_loop.settings.addressing import address

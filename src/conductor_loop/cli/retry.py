@@ -6,9 +6,9 @@ import argparse
 
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.flags import free_text
-from conductor_loop.cli.intents import find_intent
 from conductor_loop.cli.steering import few, print_reply, steer
 from conductor_loop.cli.terminal import print_line
+from conductor_loop.cli.unclaimed import find_taken
 from conductor_loop.core.control import Retry
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.states import State
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.failed:
         ids = _failed(reader)
     else:
-        ids = [find_intent(reader, word).intent_id for word in args.intents]
+        ids = [find_taken(reader, word, settings).intent_id for word in args.intents]
     reader.close()
     if not ids:
         print_line("nothing failed that was not retried already")

@@ -37,7 +37,12 @@ def lifting(pause: Pause) -> str:
 
 
 def print_reply(
-    reply: Reply, done: str, *, as_json: bool, facts: Mapping[str, object] | None = None
+    reply: Reply,
+    done: str,
+    *,
+    as_json: bool,
+    facts: Mapping[str, object] | None = None,
+    offline: str = "no daemon runs here: it holds from its next start on",
 ) -> int:
     """Show what came of it, in JSON with more facts; exit status 1 when anything was refused."""
     if as_json:
@@ -56,7 +61,7 @@ def print_reply(
         if not reply.refusals or reply.intent_ids:
             print_line(done)
             if not reply.pid:
-                print_line("no daemon runs here: it holds from its next start on")
+                print_line(offline)
         refused = sum(bool(refusal.pointer) for refusal in reply.refusals)
         if refused and refused + len(reply.intent_ids) > 1:
             print_line(f"{len(reply.intent_ids)} done, {refused} refused")

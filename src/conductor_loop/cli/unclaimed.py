@@ -7,9 +7,12 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from conductor_loop.adapters.journal.reader import JournalReader
 from conductor_loop.cli.following import Follower
+from conductor_loop.cli.intents import NoSuchIntent, find_intent
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.core.naming import is_intent_name, shown
+from conductor_loop.core.records import Summary
 from conductor_loop.core.wording import counted
 from conductor_loop.settings import Settings
 
@@ -40,6 +43,20 @@ def unclaimed(handoff: Path) -> Sequence[str]:
             )
     except OSError:
         return ()
+
+
+def find_taken(reader: JournalReader, word: str, settings: Settings, *, hint: str = "") -> Summary:
+    """`find_intent`, which of a file that waits in the folder tells that; `hint`: what to do then.
+
+    Raises NotTakenYet besides.
+    """
+    try:
+        return find_intent(reader, word)
+    except NoSuchIntent as error:
+        waits = why_unclaimed(settings, word)
+        if waits is not None and hint:
+            waits.hint = hint
+        raise waits or error from error
 
 
 def why_unclaimed(settings: Settings, word: str) -> NotTakenYet | None:
