@@ -355,7 +355,7 @@ def _evolved(before: Row, event: IntentEvent, state: State) -> Row:
             return replace(row, runs=attempt)
         case RetryScheduled():
             return replace(row, failures=row.failures + 1)
-        case HandedBack(cause="daemon_ended"):
+        case HandedBack() if event.is_crash:
             return replace(row, crashes=row.crashes + 1)
         case _:
             return row

@@ -241,8 +241,7 @@ class CatalogInMemory:
             item,
             runs=event.attempt if isinstance(event, Started) else item.runs,
             failures=item.failures + isinstance(event, RetryScheduled),
-            crashes=item.crashes
-            + (isinstance(event, HandedBack) and event.cause == "daemon_ended"),
+            crashes=item.crashes + (isinstance(event, HandedBack) and event.is_crash),
             not_before=not_before,
         )
 

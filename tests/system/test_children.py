@@ -22,6 +22,7 @@ from conductor_loop.adapters.porch.children import (
     Children,
     ChildResult,
     Ending,
+    NoSupervisor,
     SpawnFailed,
     Stopped,
     SupervisorLost,
@@ -600,6 +601,21 @@ def test_a_killed_spawner_takes_its_runs_along_and_is_replaced(prefix: str, tmp_
     assert isinstance(second, SupervisorLost)
     assert finished(after).exit_code == 7
     assert not is_alive(int(mark.read_text()))
+
+
+@pytest.mark.parametrize("interpreter", ["/nowhere/python", "/bin/false"])
+def test_a_spawner_that_cannot_be_replaced_says_nothing_of_what_it_was_to_run(
+    prefix: str, interpreter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(children: Children) -> Ending:
+        lost = asyncio.create_task(children.run(request(prefix, "lost", *shell("exec sleep 600"))))
+        await until(lambda: len(carriers(prefix)) == 2)
+        monkeypatch.setattr(sys, "executable", interpreter)
+        os.kill(spawner_of(prefix), signal.SIGKILL)
+        await lost
+        return await children.run(request(prefix, "next", *shell("exit 7")))
+
+    assert isinstance(with_children(prefix, scenario), NoSupervisor)
 
 
 def test_a_run_asked_for_during_recovery_can_be_stopped(prefix: str) -> None:

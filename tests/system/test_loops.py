@@ -14,7 +14,7 @@ import pytest
 from conductor_loop.adapters.journal.database import FILE_NAME
 from conductor_loop.conductor.daemon import Hindrance
 from conductor_loop.conductor.steering import Operator, Refused
-from conductor_loop.core.arrival import Lease
+from conductor_loop.core.arrival import Abandoned, Lease
 from conductor_loop.core.events import (
     Admitted,
     BreakerClosed,
@@ -433,6 +433,52 @@ def test_a_crash_is_counted_apart_from_failures_and_ends_with_a_verdict(stage: S
         Admitted, Started, HandedBack, Started, HandedBack, Started, Failed
     ]  # fmt: skip
     assert stage.life.world.filed == {unlucky: "failed"}
+
+
+def crash_while_running(stage: Stage, culprit: str, what: str) -> None:
+    """The daemon, or its spawner, dies as long as the culprit runs; all others end well."""
+    while culprit in (running := list(stage.life.publisher.running)):
+        if what == "daemon":
+            stage.kill()
+            stage.life.go_on()
+            continue
+        for intent_id in running:
+            stage.life.publisher.end(intent_id, Abandoned("spawner_ended"))
+        stage.life.go_on()
+
+
+@pytest.mark.parametrize("what", ["daemon", "spawner"])
+def test_who_brings_the_daemon_down_ends_failed_and_its_neighbours_are_not_blamed(
+    stage: Stage, what: str
+) -> None:
+    stage.begin(workers=2, max_crashes=4)
+    neighbour, culprit = stage.hand_over(A), stage.hand_over(B)
+    later = stage.hand_over(C)
+    for _ in range(2):
+        crash_while_running(stage, culprit, what)
+        for intent_id in stage.life.publisher.endable:
+            stage.end(intent_id)
+    stage.work_off()
+
+    assert stage.state(culprit) is State.FAILED
+    assert stage.story(culprit).count(HandedBack) == 4
+    assert stage.state(neighbour) is stage.state(later) is State.PUBLISHED
+    assert all(stage.story(each).count(HandedBack) <= 2 for each in (neighbour, later))
+
+
+def test_who_saw_two_crashes_runs_alone_and_in_its_turn(stage: Stage) -> None:
+    stage.begin(workers=4)
+    first, second = stage.hand_over(A), stage.hand_over(B)
+    for _ in range(2):
+        stage.kill()
+        stage.life.go_on()
+    third = stage.hand_over(C)
+
+    assert set(stage.life.publisher.running) == {first}
+    stage.end(first)
+    assert set(stage.life.publisher.running) == {second}
+    stage.end(second)
+    assert set(stage.life.publisher.running) == {third}
 
 
 def test_a_delivery_that_was_not_journalled_is_repeated_and_nothing_older_follows(

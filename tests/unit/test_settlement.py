@@ -133,7 +133,7 @@ def test_a_policy_without_backoff_retries_at_once() -> None:
 def test_an_intent_survives_as_many_deaths_of_the_daemon_as_the_policy_says() -> None:
     policy = RetryPolicy(max_crashes=2)
 
-    events = [recover(Tally(attempt, 0), attempt, policy) for attempt in (1, 2, 3)]
+    events = [recover(Tally(n, 0, n - 1), "daemon_ended", policy) for n in (1, 2, 3)]
 
     assert events[:2] == [HandedBack(1, "daemon_ended"), HandedBack(2, "daemon_ended")]
     assert isinstance(events[2], Failed)
@@ -141,8 +141,18 @@ def test_an_intent_survives_as_many_deaths_of_the_daemon_as_the_policy_says() ->
     assert "3 times" in events[2].failure.message
 
 
+def test_the_death_of_the_spawner_counts_as_one_of_the_daemon() -> None:
+    policy, late = RetryPolicy(max_crashes=2), Abandoned("spawner_ended")
+
+    events = [settle(Tally(n, 0, n - 1), late, policy, False, BEGINNING, 0.0) for n in (1, 2, 3)]
+
+    assert events[:2] == [HandedBack(1, "spawner_ended"), HandedBack(2, "spawner_ended")]
+    assert isinstance(events[2], Failed)
+    assert events[2].failure.code == "crash_loop"
+
+
 def test_giving_up_after_deaths_of_the_daemon_tells_no_attempt_it_cannot_know() -> None:
-    event = recover(Tally(11, 2), 11, POLICY)
+    event = recover(Tally(11, 2, 10), "daemon_ended", POLICY)
 
     assert isinstance(event, Failed)
     assert event.run is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -130,7 +131,7 @@ class Backlog:
         if self.paused:
             return None
         now = self._clock.steady()
-        item = self._take_probe(now) if self.breaker.is_open else self._schedule.take(now)
+        item = self._take_probe(now) if self.breaker.is_open else self._take_next(now)
         if item is not None:
             self.running[item.intent_id] = item
             self.started_at[item.intent_id] = self._clock.now()
@@ -205,10 +206,20 @@ class Backlog:
             # What is held makes room for others.
             self._room.set()
 
+    def _take_next(self, now: float, avoid: AbstractSet[Target] = frozenset()) -> Unfinished | None:
+        """The next one, beside what runs; what runs alone waits for that, and all others for it."""
+        if len(self.running) == 1 and any(item.runs_alone for item in self.running.values()):
+            return None
+        item = self._schedule.take(now, avoid=avoid)
+        if item is not None and item.runs_alone and self.running:
+            self._schedule.put_back(item)
+            return None
+        return item
+
     def _take_probe(self, now: float) -> Unfinished | None:
         if not self.breaker.may_probe(now):
             return None
-        item = self._schedule.take(now, avoid=self.breaker.tried)
+        item = self._take_next(now, self.breaker.tried)
         if item is not None:
             self.breaker.start_probe(item.intent_id, item.target)
         return item

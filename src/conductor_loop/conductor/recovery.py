@@ -24,7 +24,9 @@ async def recover_running(
     _log.warning("%d attempts were cut short by the end of the last daemon", len(running))
     await journal.record(
         [
-            Record(i.intent_id, recover(Tally(i.runs, i.failures), i.crashes + 1, policy))
+            Record(
+                i.intent_id, recover(Tally(i.runs, i.failures, i.crashes), "daemon_ended", policy)
+            )
             for i in running
         ]
     )

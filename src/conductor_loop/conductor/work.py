@@ -253,7 +253,7 @@ class Work:
             return [Record(item.intent_id, cancelled)]
         ruled, service = self._rule(item, outcome)
         event = settle(
-            Tally(item.runs, item.failures),
+            Tally(item.runs, item.failures, item.crashes),
             outcome,
             self.policy.retry,
             ruled,
@@ -286,7 +286,7 @@ class Work:
             case RetryScheduled(not_before=not_before):
                 again = replace(item, failures=item.failures + 1)
                 self._backlog.put_back(again, not_before=not_before)
-            case HandedBack():
-                self._backlog.put_back(item)
+            case HandedBack(is_crash=is_crash):
+                self._backlog.put_back(replace(item, crashes=item.crashes + is_crash))
             case _:
                 self._backlog.finish(item)

@@ -146,14 +146,23 @@ class RetryScheduled(_Event, frozen=True):
     not_before: datetime
 
 
+CRASHES = frozenset({"daemon_ended", "spawner_ended"})
+"""Causes for which an attempt is handed back that are a crash: the daemon died, or its spawner."""
+
+
 class HandedBack(_Event, frozen=True):
-    """The attempt ended without counting: the environment failed, or the daemon ended."""
+    """The attempt ended without counting: the environment failed, or what ran it died."""
 
     attempt: int
     cause: str
-    """`not_run`, `daemon_ended` (a crash), `shutdown`, `environment` or `paused`."""
+    """`not_run`, `shutdown`, `environment`, `paused`, or one of CRASHES."""
     failure: Failure | None = None
     not_before: datetime | None = None
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether what ran the attempt died."""
+        return self.cause in CRASHES
 
 
 class Failed(_Event, frozen=True):

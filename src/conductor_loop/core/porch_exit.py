@@ -177,6 +177,17 @@ def not_started(path: str, reason: str) -> Failure:
     )
 
 
+def no_spawner(reason: str) -> Failure:
+    """The process that starts porch cannot be had: nobody's intent is at fault."""
+    return Failure(
+        kind=FailureKind.ENVIRONMENT,
+        code="spawner_cannot_start",
+        message=f"the process that starts porch cannot be started: {reason.partition(chr(10))[0]}",
+        hint="look at the limits on memory and processes (ulimit -a), and at the log; nothing is "
+        "lost, the queue goes on by itself",
+    )
+
+
 def _late(deadline: timedelta) -> _Meaning:
     return _Meaning(
         FailureKind.TIMEOUT,

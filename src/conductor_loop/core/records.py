@@ -70,12 +70,20 @@ class Unfinished(msgspec.Struct, frozen=True):
     failures: int = 0
     """Attempts that count against the intent."""
     crashes: int = 0
-    """Attempts during which the daemon died."""
+    """Attempts during which the daemon or its spawner died."""
     timeout: timedelta | None = None
     not_before: datetime | None = None
     correlation_id: str = ""
     size: int = 0
     """Bytes of the intent as it was handed over."""
+
+    @property
+    def runs_alone(self) -> bool:
+        """Whether nothing else may run beside it, so that a crash is blamed on who brings it about.
+
+        From the second one on: the first is as often the machine's, and then all in flight saw it.
+        """
+        return self.crashes > 1
 
 
 class Known(msgspec.Struct, frozen=True):

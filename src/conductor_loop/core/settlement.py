@@ -9,6 +9,7 @@ import msgspec
 
 from conductor_loop.core.arrival import Abandoned, Delivered, Outcome, Undelivered
 from conductor_loop.core.events import (
+    CRASHES,
     Failed,
     Failure,
     FailureKind,
@@ -35,7 +36,7 @@ class RetryPolicy:
     """Before the second attempt; doubled before each further one."""
     longest_backoff: timedelta = LONGEST_BACKOFF
     max_crashes: int = 10
-    """How many deaths of the daemon during its attempts an intent survives."""
+    """How many deaths of the daemon or its spawner during its attempts an intent survives."""
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -45,6 +46,8 @@ class Tally(msgspec.Struct, frozen=True):
     """The number of the attempt that just ended; every start has its own."""
     failures: int
     """Earlier attempts that counted."""
+    crashes: int = 0
+    """Earlier attempts during which what ran them died."""
 
 
 def settle(
@@ -60,6 +63,8 @@ def settle(
     `environment_failed` is the breaker's ruling; `jitter` a fresh random number from 0 up to 1.
     """
     if isinstance(outcome, Abandoned):
+        if outcome.cause in CRASHES:
+            return recover(tally, outcome.cause, policy)
         return HandedBack(tally.attempt, outcome.cause)
     run = Run(
         attempt=tally.attempt,
@@ -109,15 +114,17 @@ def backoff(policy: RetryPolicy, failures: int, jitter: float) -> timedelta:
     return timedelta(seconds=doubled * (0.75 + jitter / 2))
 
 
-def recover(tally: Tally, crashes: int, policy: RetryPolicy) -> HandedBack | Failed:
-    """Judge an attempt during which the daemon died; `crashes` counts this one too."""
+def recover(tally: Tally, cause: str, policy: RetryPolicy) -> HandedBack | Failed:
+    """Judge an attempt during which what ran it died; `cause` is one of CRASHES."""
+    crashes = tally.crashes + 1
     if crashes <= policy.max_crashes:
-        return HandedBack(tally.attempt, "daemon_ended")
+        return HandedBack(tally.attempt, cause)
     return Failed(
         Failure(
             kind=FailureKind.CRASHED,
             code="crash_loop",
-            message=f"the daemon died {crashes} times while this intent was being run",
+            message=f"the daemon, or the process that starts porch, died {crashes} times while "
+            "this intent was being run",
             hint="look at the log and at memory use before each death, then retry it by hand",
         )
     )

@@ -195,8 +195,9 @@ def _error(event: Event) -> str | None:
             return failure.message
         case HandedBack(failure=failure) if failure is not None:
             return failure.message
-        case HandedBack(cause="daemon_ended"):
-            return "the daemon ended during the attempt, which does not count"
+        case HandedBack(cause=cause) if event.is_crash:
+            who = "the daemon" if cause == "daemon_ended" else "the process that starts porch"
+            return f"{who} ended during the attempt, which does not count"
         case Rejected(faults=faults):
             return faults[0].message
         case Quarantined(fault=fault):

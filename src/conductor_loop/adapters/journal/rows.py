@@ -320,7 +320,7 @@ def _count(live: LiveIntent, event: Event) -> LiveIntent:
             return replace(live, runs=attempt)
         case RetryScheduled():
             return replace(live, failures=live.failures + 1)
-        case HandedBack(cause="daemon_ended"):
+        case HandedBack() if event.is_crash:
             return replace(live, crashes=live.crashes + 1)
         case _:
             return live

@@ -82,12 +82,19 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorLost:
-    """The spawner died or cannot be started; what it ran has been ended."""
+    """The spawner died; what it ran has been ended."""
 
     detail: str
 
 
-Ending = ChildResult | SpawnFailed | Stopped | SupervisorLost
+@dataclass(frozen=True, slots=True)
+class NoSupervisor:
+    """There is no spawner, because none can be started; nothing ran."""
+
+    detail: str
+
+
+Ending = ChildResult | SpawnFailed | Stopped | SupervisorLost | NoSupervisor
 
 
 class _Call:
@@ -195,7 +202,7 @@ class Children:
         try:
             link = self._link or self._connect()
         except OSError as error:
-            call.ending.set_result(SupervisorLost(f"the spawner cannot be started: {error}"))
+            call.ending.set_result(NoSupervisor(str(error)))
             return
         call.sent = True
         self._pending[call.number] = call.ending
@@ -230,7 +237,8 @@ class Children:
             await asyncio.to_thread(end_orphans, self.token_prefix, _ORPHANS_SECONDS)
         except CannotStart as error:
             _log.error("%s", error.message)
-        _answer(pending, SupervisorLost(dead.end))
+        # One that was never ready began nothing: that says nothing of what it was to run.
+        _answer(pending, SupervisorLost(dead.end) if dead.layer else NoSupervisor(dead.end))
         if self._open and time.monotonic() - dead.born < _SOON_SECONDS:
             await asyncio.sleep(_SOON_SECONDS)
         self._recovery = None

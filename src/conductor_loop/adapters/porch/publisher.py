@@ -20,6 +20,7 @@ from conductor_loop.adapters.porch.children import (
     ChildRequest,
     ChildResult,
     Ending,
+    NoSupervisor,
     SpawnFailed,
     Stopped,
     SupervisorLost,
@@ -37,7 +38,7 @@ from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import Mode
-from conductor_loop.core.porch_exit import PorchExit, failure_of, not_started
+from conductor_loop.core.porch_exit import PorchExit, failure_of, no_spawner, not_started
 from conductor_loop.core.traces import TRACEPARENT, traceparent
 from conductor_loop.ports import Clock
 
@@ -219,8 +220,10 @@ class PorchPublisher:
                 return Undelivered(worker, started_at, timedelta(0), failure)
             case Stopped(started):
                 return Abandoned("shutdown" if started else "not_run")
+            case NoSupervisor(detail):
+                return Undelivered(0, self._clock.now(), timedelta(0), no_spawner(detail))
             case SupervisorLost():
-                return Abandoned("daemon_ended")
+                return Abandoned("spawner_ended")
 
 
 def _judged(lease: Lease, result: ChildResult, *, scrub: bool) -> Outcome:
