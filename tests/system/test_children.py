@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -601,6 +602,12 @@ def test_a_killed_spawner_takes_its_runs_along_and_is_replaced(prefix: str, tmp_
     assert isinstance(second, SupervisorLost)
     assert finished(after).exit_code == 7
     assert not is_alive(int(mark.read_text()))
+
+
+def test_a_deadline_weeks_away_is_waited_for(prefix: str) -> None:
+    ending = run_one(prefix, *shell("exit 7"), timeout=timedelta(weeks=100).total_seconds())
+
+    assert finished(ending).exit_code == 7
 
 
 @pytest.mark.parametrize("interpreter", ["/nowhere/python", "/bin/false"])

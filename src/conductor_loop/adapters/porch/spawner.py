@@ -34,6 +34,8 @@ _FEW_NUMBERS = 128
 _SHORT_NANOSECONDS = 1_000_000_000
 # A process that outlives SIGKILL so long hangs inside the kernel and runs no code of its own.
 _STUBBORN_SECONDS = 2.0
+# poll takes no more than 2^31 - 1 milliseconds: a deadline may be weeks away.
+_LONGEST_SECONDS = 3600.0
 # A death wakes us; this is for what changes without one.
 _RECHECK_SECONDS = 0.1
 # Answers are sent together while the daemon has given so much to do ahead, for so long at most:
@@ -92,7 +94,7 @@ class Spawner:
             moments.append(self.flush_at)
         if not moments:
             return None
-        return max(0.0, min(moments) - time.monotonic()) * 1000 + 1
+        return min(max(0.0, min(moments) - time.monotonic()), _LONGEST_SECONDS) * 1000 + 1
 
     def _attend(self, descriptor: int) -> None:
         if descriptor == self.wakeup:
