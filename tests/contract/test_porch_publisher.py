@@ -20,14 +20,9 @@ from typing import TypeVar
 import pytest
 
 from conductor_loop.adapters.clock import SystemClock
-from conductor_loop.adapters.porch.orphans import token_prefix
+from conductor_loop.adapters.porch.orphans import end_leftovers, token_prefix
 from conductor_loop.adapters.porch.program import resolve_porch
-from conductor_loop.adapters.porch.publisher import (
-    PorchPublisher,
-    PorchSection,
-    end_leftovers,
-    open_porch,
-)
+from conductor_loop.adapters.porch.publisher import PorchPublisher, PorchSection, open_porch
 from conductor_loop.core.arrival import Abandoned, Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import CannotStart

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from conductor_loop.adapters.porch import proc
 from conductor_loop.adapters.porch.orphans import end_orphans, token_prefix
 from conductor_loop.core.faults import CannotStart
 from tests.system.child_processes import (
@@ -23,6 +24,7 @@ from tests.system.child_processes import (
     unique_prefix,
     wait_until,
 )
+from tests.system.daemon import Site, intent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -92,7 +94,7 @@ def test_one_that_does_not_end_is_said_by_number() -> None:
         end_orphans(prefix, -1.0)
 
 
-def test_every_state_folder_has_a_prefix_of_its_own(tmp_path: Path) -> None:
+def test_every_handoff_has_a_prefix_of_its_own(tmp_path: Path) -> None:
     prefixes = set()
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
@@ -102,3 +104,25 @@ def test_every_state_folder_has_a_prefix_of_its_own(tmp_path: Path) -> None:
         os.close(folder)
 
     assert len(prefixes) == 2
+
+
+@pytest.mark.parametrize("flags", [("-porch", "builtin"), ("-state-dir", "elsewhere")])
+def test_the_next_start_ends_what_was_left_whatever_else_it_is_told(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    site = Site(tmp_path)
+    porch = site.porch('mkdir "$top/begun" || exit 0; echo $$ > "$top/pid"; exec /bin/sleep 600')
+    left = tmp_path / "pid"
+    with site.daemon("-porch", porch) as daemon:
+        site.hand_over("intent-a.json", intent())
+        wait_until(lambda: left.exists() and bool(left.read_text()))
+        spawner = proc.status(int(left.read_text()))[1]
+        daemon.send(signal.SIGSTOP)
+        os.kill(spawner, signal.SIGKILL)
+        daemon.kill()
+    assert is_alive(int(left.read_text()))
+
+    done = site.once("-porch", porch, *flags)
+
+    assert done.returncode == 0
+    assert not is_alive(int(left.read_text()))

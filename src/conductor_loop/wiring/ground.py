@@ -24,6 +24,7 @@ from conductor_loop.adapters.handoff.older_claims import renew_claims
 from conductor_loop.adapters.handoff.source import FolderSource
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.store import Keys, open_keys
+from conductor_loop.adapters.porch.orphans import end_leftovers
 from conductor_loop.adapters.users import user_name
 from conductor_loop.conductor.notices import NoticeBoard
 from conductor_loop.core.audit.ledger import INNOCENT
@@ -40,12 +41,7 @@ from conductor_loop.settings.confinement import confine_daemon
 from conductor_loop.settings.sections import folder_settings, layout_of, sealing
 from conductor_loop.wiring.lifecycle import serving_http
 from conductor_loop.wiring.original import import_original
-from conductor_loop.wiring.publishers import (
-    end_leftovers,
-    make_out,
-    publisher,
-    who_may_replace_porch,
-)
+from conductor_loop.wiring.publishers import make_out, publisher, who_may_replace_porch
 
 _log = logging.getLogger("conductor_loop")
 _PORCH = "porch"
@@ -84,7 +80,7 @@ async def open_ground(
             _log.warning(note)
         lock = opened.enter_context(hold_lock(layout, clock.now()))
         renew_claims(layout)  # before the views, which look for claims in their places
-        end_leftovers(settings, layout)
+        end_leftovers(layout.conductor)  # whatever this daemon is told to publish with
         confined = confine_daemon(settings, Path(layout.state_path), must=must_be_confined)
         make_out(settings)  # what serves HTTP may see it, so it must be there
         # Before anything that may take long: a probe must be answered meanwhile.

@@ -41,14 +41,6 @@ def who_may_replace_porch(settings: Settings) -> list[str]:
     return who_may_replace(resolve_porch(settings.porch), trusted_users(settings))
 
 
-def end_leftovers(settings: Settings, layout: Layout) -> None:
-    """End what an earlier daemon left running. Raises CannotStart."""
-    if not settings.is_builtin:
-        from conductor_loop.adapters.porch import publisher as porch
-
-        porch.end_leftovers(layout.state)
-
-
 @asynccontextmanager
 async def publisher(
     settings: Settings, layout: Layout, clock: SystemClock, *, confined: str
@@ -67,7 +59,8 @@ async def publisher(
         return
     from conductor_loop.adapters.porch.publisher import open_porch
 
-    async with open_porch(_porch(settings, Path(layout.state_path)), layout.state, clock) as porch:
+    section = _porch(settings, Path(layout.state_path))
+    async with open_porch(section, layout.conductor, clock) as porch:
         yield porch
 
 

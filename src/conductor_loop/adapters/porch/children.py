@@ -27,7 +27,6 @@ from conductor_loop.core.naming import shown
 _log = logging.getLogger(__name__)
 
 _STARTING_SECONDS = 30.0
-_ORPHANS_SECONDS = 10.0
 # A spawner that lived for less is broken; starting the next one at once would only burn CPU.
 _SOON_SECONDS = 1.0
 # No limit explains these: the program itself cannot be run (execve(2)).
@@ -234,7 +233,7 @@ class Children:
     async def _recover(self, dead: SpawnerLink, pending: list[asyncio.Future[Ending]]) -> None:
         _log.error("%s; %d runs are lost, a new one is started", dead.end, len(pending))
         try:
-            await asyncio.to_thread(end_orphans, self.token_prefix, _ORPHANS_SECONDS)
+            await asyncio.to_thread(end_orphans, self.token_prefix)
         except CannotStart as error:
             _log.error("%s", error.message)
         # One that was never ready began nothing: that says nothing of what it was to run.

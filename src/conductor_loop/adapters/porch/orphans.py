@@ -11,15 +11,27 @@ from conductor_loop.adapters.porch import proc
 from conductor_loop.core.faults import CannotStart
 
 _POLL_SECONDS = 0.05
+_PATIENCE_SECONDS = 10.0
 
 
-def token_prefix(state_folder: int) -> str:
-    """What every attempt token of this state folder begins with; differs between daemons."""
-    stat = os.fstat(state_folder)
+def token_prefix(conductor: int) -> str:
+    """What every attempt token of a handoff begins with, by its open folder `.conductor`.
+
+    Its lock is held there, so one daemon at a time has this prefix, whatever else it is told.
+    """
+    stat = os.fstat(conductor)
     return f"{stat.st_dev:x}-{stat.st_ino:x}:"
 
 
-def end_orphans(prefix: str, seconds: float) -> int:
+def end_leftovers(conductor: int) -> None:
+    """End what an earlier daemon of this handoff left running. Raises CannotStart.
+
+    Before the daemon confines itself: under Landlock one looks into no process of another domain.
+    """
+    end_orphans(token_prefix(conductor))
+
+
+def end_orphans(prefix: str, seconds: float = _PATIENCE_SECONDS) -> int:
     """SIGKILL every process whose attempt token begins with `prefix`; return how many there were.
 
     Waits until all of them are gone. Raises CannotStart when one still lives after `seconds`.

@@ -25,7 +25,7 @@ from conductor_loop.adapters.porch.children import (
     Stopped,
     SupervisorLost,
 )
-from conductor_loop.adapters.porch.orphans import end_orphans, token_prefix
+from conductor_loop.adapters.porch.orphans import token_prefix
 from conductor_loop.adapters.porch.program import PorchCommand, require_trusted, resolve_porch
 from conductor_loop.adapters.porch.runs import FOLDER_VARIABLE, TOKEN_VARIABLE
 from conductor_loop.adapters.porch.spool import Spool
@@ -52,7 +52,6 @@ _ID_VARIABLE = b"CONDUCTOR_INTENT_ID"
 # The state belongs to whatever made the parent that ours takes the place of.
 _TRACE_VARIABLES = (TRACEPARENT, "TRACESTATE")
 _OUTPUTS_UNKNOWN = "porch writes into a shared folder"
-_ORPHANS_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,27 +262,18 @@ def _no_copy(error: OSError) -> Failure:
     )
 
 
-def end_leftovers(state: int) -> None:
-    """End what an earlier daemon of this state folder left running. Raises CannotStart.
-
-    Before the daemon confines itself: under Landlock one looks into no process of another domain.
-    """
-    end_orphans(token_prefix(state), _ORPHANS_SECONDS)
-
-
 @asynccontextmanager
 async def open_porch(
-    section: PorchSection, state: int, clock: Clock
+    section: PorchSection, conductor: int, clock: Clock
 ) -> AsyncIterator[PorchPublisher]:
     """Find porch and start the spawner.
 
-    `state` is the open state folder; the caller holds its lock, has called `end_leftovers` and
-    made `section.out`.
-    Raises CannotStart.
+    `conductor` is the open folder `.conductor`; the caller holds its lock, has called
+    `end_leftovers` and made `section.out`. Raises CannotStart.
     """
     command = resolve_porch(section.porch)
     require_trusted(command, section.pinned_sha256)
-    prefix = token_prefix(state)
+    prefix = token_prefix(conductor)
     with _folders_named():
         spool = Spool(section.state)
     with spool:
