@@ -80,6 +80,17 @@ _BETTER = {
         "the number … has … characters, at most … are read",
         "round it, or write it as a text",
     ),
+    "out_replaced": (
+        "… is not the folder that was there at the start: …",
+        "put it back (or, where porch is not confined, make it again), and the queue goes on by "
+        "itself; or restart conductor-loop, to go on with what stands there then",
+    ),
+    "porch_changed": (
+        "… was changed under the running daemon: its SHA-256 is …, and was …",
+        "if that was meant, run conductor-loop resume, which accepts it unless another is pinned, "
+        "or, where the sandbox is open to the old file alone, restart conductor-loop; else put the "
+        "old one back and find out who did it: the queue waits and goes on by itself",
+    ),
     "spool_failed": (
         "the copy of the intent for porch cannot be written: …",
         "check the state dir and its disk",

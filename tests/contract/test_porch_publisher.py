@@ -28,6 +28,7 @@ from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.intent import Target
 from conductor_loop.core.packages import Mode
+from conductor_loop.core.sandbox import SandboxChoice
 from tests.sandboxes import sandbox
 from tests.system.child_processes import PATIENCE, PORCHES
 
@@ -329,6 +330,38 @@ def test_no_room_for_the_copy_is_the_environment(
         "spool_no_room",
     )
     assert isinstance(after, Delivered)
+
+
+def test_without_a_sandbox_a_folder_that_took_the_place_of_out_will_do(bench: Bench) -> None:
+    unconfined = replace(bench.section.sandbox, choice=SandboxChoice.NONE)
+    bench.section = replace(bench.section, sandbox=unconfined)
+    bench.write('echo done > "$4/mark"')
+
+    async def scenario(publisher: PorchPublisher) -> tuple[Outcome, Outcome]:
+        bench.section.out.rmdir()
+        missing = await publisher.publish(lease())
+        bench.section.out.mkdir()
+        return missing, await publisher.publish(lease(attempt=2))
+
+    missing, after = bench.run(scenario)
+
+    assert (failure(missing).kind, failure(missing).code) == (
+        FailureKind.ENVIRONMENT,
+        "out_replaced",
+    )
+    assert "make it again" in failure(missing).hint
+    assert isinstance(after, Delivered)
+    assert (bench.section.out / "mark").exists()
+
+
+def test_what_fails_because_out_was_taken_away_meanwhile_is_no_fault_of_the_intent(
+    bench: Bench,
+) -> None:
+    bench.write('mv "$4" "$4-old"; exit 1')
+
+    outcome = bench.publish()
+
+    assert failure(outcome).code == "out_replaced"
 
 
 # Start and end.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conductor_loop.adapters.sandbox import landlock
 from conductor_loop.core.states import State
 from tests.system.daemon import Daemon, Site, intent, wait_until
 
@@ -197,6 +198,24 @@ def test_while_porch_hangs_for_everybody_nothing_fails_and_afterwards_all_succee
         outage.unlink()
         site.wait_for_final(9)
     assert site.counts() == {State.PUBLISHED: 8, State.TIMED_OUT: 1}
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock")
+def test_while_another_folder_stands_in_the_place_of_out_nothing_fails(site: Site) -> None:
+    porch = site.porch('echo "$name" > "$out/$name"')
+    del site.environment["CONDUCTOR_CHILD_WRITE"]
+    crowd = {f"intent-{n}.json": intent(f"t{n}") for n in range(2)}
+    with site.daemon("-porch", porch, "-sandbox", "landlock") as daemon:
+        site.out.rename(site.top / "away")
+        site.out.mkdir()
+        site.hand_over_all(crowd)
+        wait_for_outage(site, daemon, 2)
+        assert "out_replaced: put it back" in site.command("health").stdout
+        site.out.rmdir()
+        (site.top / "away").rename(site.out)
+        site.wait_for_final(2)
+    assert site.counts() == {State.PUBLISHED: 2}
+    assert sorted(os.listdir(site.out)) == sorted(crowd)
 
 
 def test_a_permanent_refusal_is_no_outage(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,41 @@ def test_row_36_what_is_pinned_is_not_overruled_by_resume(site: Site) -> None:
     assert "is not the pinned porch" in refused.stderr
     assert "porch_accepted" not in noticed(site)
     assert site.ledger() == ["first", "first"]
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock")
+def test_row_36_a_porch_that_the_sandbox_cannot_run_before_a_restart_is_not_accepted(
+    site: Site,
+) -> None:
+    porch = Path(site.porch("exit 0"))  # beside the handoff: its folder is not open to it
+    del site.environment["CONDUCTOR_CHILD_WRITE"]
+    with site.daemon("-porch", str(porch)) as daemon:
+        site.verdict("intent-a.json")
+        Path(site.porch("exit 0; : another", name="newer")).rename(porch)
+        site.hand_over("intent-b.json", intent("upf"))
+        wait_until(lambda: daemon.has_said("was changed under the running daemon"), "it is noticed")
+        assert "restart conductor-loop to run it" in health(site)
+        refused = site.command("resume")
+        assert "porch_accepted" not in noticed(site)
+
+    assert refused.returncode == 1
+    assert "restart conductor-loop to run it" in refused.stderr
+    site.once("-porch", str(porch))
+    assert site.verdict("intent-b.json")["status"] == "success"
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock")
+def test_row_36_a_copy_of_the_same_porch_that_the_sandbox_cannot_run_is_told_of(
+    site: Site,
+) -> None:
+    porch = Path(site.porch("exit 0"))
+    del site.environment["CONDUCTOR_CHILD_WRITE"]
+    with site.daemon("-porch", str(porch)):
+        site.verdict("intent-a.json")
+        shutil.copy(porch, site.top / "copy")
+        (site.top / "copy").rename(porch)
+        site.hand_over("intent-b.json", intent("upf"))
+        wait_until(lambda: "porch_out_of_reach" in health(site), "it is noticed")
 
 
 def test_row_36_the_end_of_one_targets_pause_accepts_no_porch(site: Site) -> None:

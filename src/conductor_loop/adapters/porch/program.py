@@ -34,6 +34,10 @@ class PorchCommand:
             self._seen, self._sha256 = (), ""
         return self._sha256
 
+    def file(self) -> tuple[int, ...]:
+        """Which file it was that was hashed last, by device and inode."""
+        return self._seen[:2]
+
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     times = (status.st_mtime_ns, status.st_ctime_ns)

@@ -26,11 +26,12 @@ from conductor_loop.adapters.porch.children import (
     SupervisorLost,
 )
 from conductor_loop.adapters.porch.orphans import token_prefix
+from conductor_loop.adapters.porch.out_folder import OutFolder
 from conductor_loop.adapters.porch.program import PorchCommand, require_trusted, resolve_porch
 from conductor_loop.adapters.porch.runs import FOLDER_VARIABLE, TOKEN_VARIABLE
 from conductor_loop.adapters.porch.spool import Spool
 from conductor_loop.adapters.sandbox.choice import SandboxSection, choose
-from conductor_loop.adapters.sandbox.rules import Places
+from conductor_loop.adapters.sandbox.rules import Places, child_rules, is_open_by_folder
 from conductor_loop.core.arrival import Abandoned, Delivered, Lease, Outcome, Undelivered
 from conductor_loop.core.child_output import cleaned
 from conductor_loop.core.durations import format_duration
@@ -39,6 +40,7 @@ from conductor_loop.core.faults import CannotStart
 from conductor_loop.core.naming import shown
 from conductor_loop.core.packages import Mode
 from conductor_loop.core.porch_exit import PorchExit, failure_of, no_spawner, not_started
+from conductor_loop.core.sandbox import UNCONFINED
 from conductor_loop.core.traces import TRACEPARENT, traceparent
 from conductor_loop.ports import Clock
 
@@ -89,10 +91,11 @@ class PorchPublisher:
         clock: Clock,
     ) -> None:
         """Open OUT, to sync its file system; raises OSError."""
-        out = os.fsencode(section.out.absolute())
         self.command = command
         self.program_sha256 = command.sha256()
         self._pinned_sha256 = section.pinned_sha256
+        self._first_file = command.file()
+        self._rules = child_rules(command.path, _places(section, spool))
         self._told_of = ""  # the other program that was found last, and not run
         self._children = children
         self._spool = spool
@@ -100,12 +103,12 @@ class PorchPublisher:
         self._grace = section.grace
         self._scrub = section.scrub
         self._flags = (b"-structured",) if section.mode is Mode.STRUCTURED else ()
-        self._destination = (b"-out", out)
         is_traced = section.trace_share is not None
         self._environment = _environment(section.environment, _TRACE_VARIABLES if is_traced else ())
         self._trace_share = section.trace_share
         self._token = TOKEN_VARIABLE + b"=" + children.token_prefix.encode()
-        self._out = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+        self._out = OutFolder(section.out)
+        self._destination = (b"-out", self._out.path)
 
     @property
     def sandbox(self) -> str:
@@ -114,15 +117,14 @@ class PorchPublisher:
 
     def close(self) -> None:
         """Let go of OUT."""
-        os.close(self._out)
+        self._out.close()
 
     async def publish(self, lease: Lease) -> Outcome:
         """See `ports.Publisher`."""
         attempt = f"{lease.intent_id}.{lease.attempt}"
         started_at, porch_sha256 = self._clock.now(), self.command.sha256()
-        if porch_sha256 and porch_sha256 != self.program_sha256:
-            self._told_of = porch_sha256
-            return Undelivered(0, started_at, timedelta(0), self._changed(porch_sha256))
+        if hindrance := self._hindrance(porch_sha256):
+            return Undelivered(0, started_at, timedelta(0), hindrance)
         try:
             copy = self._spool.put(attempt, lease.name, lease.body)
         except OSError as error:
@@ -134,12 +136,14 @@ class PorchPublisher:
         outcome = self._outcome(lease, ending)
         if isinstance(outcome, Abandoned):
             return outcome
+        if isinstance(outcome, Undelivered) and (trouble := self._trouble_with_out()):
+            outcome = replace(outcome, failure=trouble)
         self._describe(lease, outcome)
         return replace(outcome, porch_sha256=porch_sha256, sandbox=self.sandbox)
 
     async def settle_output(self) -> None:
         """See `ports.Publisher`."""
-        await asyncio.to_thread(disk.sync_file_system, self._out)
+        await asyncio.to_thread(self._out.sync)
 
     async def stop(self, intent_id: str) -> None:
         """See `ports.Publisher`."""
@@ -155,22 +159,49 @@ class PorchPublisher:
         if now in ("", self.program_sha256) or now != self._told_of:
             return ""
         require_trusted(self.command, self._pinned_sha256)
+        if not self._is_within_reach():
+            failure = _out_of_reach(self.command)
+            raise CannotStart(failure.message, hint=failure.hint, code=failure.code)
         return now
+
+    def _is_within_reach(self) -> bool:
+        """Whether what stands there now can be run at all: a sandbox is never widened."""
+        return (
+            self.sandbox == UNCONFINED
+            or self.command.file() == self._first_file
+            or is_open_by_folder(self.command.path, self._rules)
+        )
 
     def accept(self, sha256: str) -> None:
         """See `ports.Publisher`."""
         self.program_sha256 = sha256
 
+    def _hindrance(self, porch_sha256: str) -> Failure | None:
+        """Why nothing may be run now, whichever intent it is for."""
+        if porch_sha256 and porch_sha256 != self.program_sha256:
+            self._told_of = porch_sha256
+            return self._changed(porch_sha256)
+        if porch_sha256 and not self._is_within_reach():
+            return _out_of_reach(self.command)
+        return self._trouble_with_out()
+
+    def _trouble_with_out(self) -> Failure | None:
+        return self._out.trouble(is_confined=self.sandbox != UNCONFINED)
+
     def _changed(self, now: str) -> Failure:
         """Somebody replaced the program under the running daemon: an operator has to decide."""
+        accept = (
+            "run conductor-loop resume, which accepts it unless another is pinned"
+            if self._is_within_reach()
+            else "restart conductor-loop to run it, as the sandbox is open to the old file alone"
+        )
         return Failure(
             kind=FailureKind.ENVIRONMENT,
             code="porch_changed",
             message=f"{shown(self.command.path)} was changed under the running daemon: its SHA-256 "
             f"is {now}, and was {self.program_sha256}",
-            hint="if that was meant, run conductor-loop resume, which accepts it unless another "
-            "is pinned; else put the old one back and find out who did it: the queue waits and "
-            "goes on by itself",
+            hint=f"if that was meant, {accept}; else put the old one back and find out who did it: "
+            "the queue waits and goes on by itself",
         )
 
     def _describe(self, lease: Lease, outcome: Delivered | Undelivered) -> None:
@@ -250,6 +281,17 @@ def _environment(extra: Mapping[str, str], without: Sequence[str]) -> tuple[byte
     ours = {*map(os.fsdecode, (TOKEN_VARIABLE, _ID_VARIABLE, FOLDER_VARIABLE)), *without}
     chosen = {name: text for name, text in {**inherited, **extra}.items() if name not in ours}
     return tuple(os.fsencode(f"{name}={text}") for name, text in chosen.items())
+
+
+def _out_of_reach(command: PorchCommand) -> Failure:
+    return Failure(
+        kind=FailureKind.ENVIRONMENT,
+        code="porch_out_of_reach",
+        message=f"{shown(command.path)} is another file than at the start, and the sandbox lets "
+        "only that one be run",
+        hint="restart conductor-loop to run it, or move (not copy) the old file back; nothing is "
+        "lost, the queue waits",
+    )
 
 
 def _no_copy(error: OSError) -> Failure:

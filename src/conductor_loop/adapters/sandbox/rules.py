@@ -61,6 +61,16 @@ def child_rules(porch: bytes, places: Places) -> tuple[Rule, ...]:
     )
 
 
+def is_open_by_folder(program: bytes, rules: Iterable[Rule]) -> bool:
+    """Whether rules let another file be run in the place of a program, not only the one there.
+
+    A rule for a file holds for that file, wherever its name leads later.
+    """
+    path = os.path.realpath(program)
+    folders = (os.path.realpath(path) for grant, path in rules if grant in ("read", "write"))
+    return any(folder != path and _covers(folder, path) for folder in folders)
+
+
 def system_rules(closed: Sequence[bytes] = ()) -> Iterator[Rule]:
     """What every program needs of the system, and this one's own interpreter and package."""
     interpreter = {sys.prefix, sys.base_prefix, sys.exec_prefix}
