@@ -190,7 +190,7 @@ def test_while_porch_hangs_for_everybody_nothing_fails_and_afterwards_all_succee
     outage.touch()
     flags = ("-porch", porch, "-timeout", "1s", "-grace", "10ms", "-max-attempts", "1")
     with site.daemon(*flags) as daemon:
-        site.hand_over("intent-0.json", intent("first", timeout="50ms"))
+        site.hand_over("intent-0.json", intent("first"))
         # The first one to fail cannot be told from one that hangs by itself.
         assert site.verdict("intent-0.json")["status"] == "timeout"
         site.hand_over_all({f"intent-{n}.json": intent(f"t{n}") for n in range(1, 9)})
@@ -216,6 +216,15 @@ def test_while_another_folder_stands_in_the_place_of_out_nothing_fails(site: Sit
         site.wait_for_final(2)
     assert site.counts() == {State.PUBLISHED: 2}
     assert sorted(os.listdir(site.out)) == sorted(crowd)
+
+
+def test_intents_that_want_it_sooner_than_porch_takes_are_late_by_themselves(site: Site) -> None:
+    porch = site.porch("exec /bin/sleep 1000")
+    for n in range(2):
+        site.hand_over_all({f"intent-{n}.json": intent(f"t{n}", timeout="50ms")})
+    done = site.once("-porch", porch, "-timeout", "10s", "-grace", "10ms")
+    assert "the environment fails" not in done.stderr
+    assert site.counts() == {State.TIMED_OUT: 2}
 
 
 def test_a_permanent_refusal_is_no_outage(site: Site) -> None:

@@ -270,6 +270,21 @@ def test_death_by_a_signal_opens_nothing() -> None:
     assert not breaker.is_open
 
 
+def test_a_deadline_that_only_the_intent_asked_for_opens_nothing() -> None:
+    breaker = Breaker(POLICY)
+
+    for name, target in (("x", A), ("y", B)):
+        late = breaker.rules_environment(name, target, TIMEOUT, NOW, has_own_deadline=True)
+        assert not late
+    assert not breaker.is_open
+
+
+def test_a_deadline_that_only_the_intent_asked_for_is_held_against_nobody_in_an_outage() -> None:
+    breaker = opened_breaker()
+
+    assert breaker.rules_environment("y", B, TIMEOUT, NOW, has_own_deadline=True)
+
+
 def test_who_had_no_failure_before_still_opens_it() -> None:
     breaker = opened_breaker(by="x", target=A)
     breaker.rules_environment("y", B, DELIVERED, NOW + 1)

@@ -268,7 +268,13 @@ class Work:
             breaker.abandon_probe(item.intent_id)
             return False, []
         opened_at = breaker.opened_at
-        ruled = breaker.rules_environment(item.intent_id, item.target, outcome, now)
+        ruled = breaker.rules_environment(
+            item.intent_id,
+            item.target,
+            outcome,
+            now,
+            has_own_deadline=item.timeout is not None and item.timeout < self.policy.timeout,
+        )
         if opened_at is None and breaker.is_open:
             self._has_to_recall = True
             assert isinstance(outcome, Undelivered)

@@ -92,13 +92,24 @@ class Breaker:
             self._probe = None
 
     def rules_environment(
-        self, intent_id: str, target: Target, outcome: Delivered | Undelivered, now: float
+        self,
+        intent_id: str,
+        target: Target,
+        outcome: Delivered | Undelivered,
+        now: float,
+        *,
+        has_own_deadline: bool = False,
     ) -> bool:
-        """Take note of an outcome; tell whether it is the environment's failure."""
+        """Take note of an outcome; tell whether it is the environment's failure.
+
+        `has_own_deadline`: the intent asked for a shorter one than all others have.
+        """
         if isinstance(outcome, Delivered) or outcome.failure.kind is FailureKind.PERMANENT:
             self._answered(intent_id)
             return False
-        return self._unanswered(intent_id, target, outcome.failure, now)
+        failure = outcome.failure
+        is_own = has_own_deadline and failure.kind is FailureKind.TIMEOUT
+        return self._unanswered(intent_id, target, failure, now, is_own=is_own)
 
     def forget(self, intent_id: str) -> None:
         """The intent is final, also if it was the probe and nobody tells how its attempt went."""
@@ -113,7 +124,9 @@ class Breaker:
         self._opened_at = None
         self._probe = None
 
-    def _unanswered(self, intent_id: str, target: Target, failure: Failure, now: float) -> bool:
+    def _unanswered(
+        self, intent_id: str, target: Target, failure: Failure, now: float, *, is_own: bool
+    ) -> bool:
         # Others that were still in flight when it opened say nothing new.
         if self.is_open and intent_id == self._probe:
             self._probe = None
@@ -123,8 +136,9 @@ class Breaker:
             return False
         if self.is_open:
             return True
-        if failure.kind is FailureKind.CRASHED:
-            # What dies by a signal has mostly met its own bug, and is bounded by its attempts.
+        if is_own or failure.kind is FailureKind.CRASHED:
+            # Who wants it sooner than others is late sooner. What dies by a signal has mostly met
+            # its own bug. Both are bounded by their attempts.
             return False
         self._failing.setdefault(target, now)
         if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(now):
