@@ -8,13 +8,13 @@ import stat
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from conductor_loop.adapters.builtin.package_contents import files_in
+from conductor_loop.adapters.builtin.package_contents import contents_in
 from conductor_loop.adapters.builtin.package_folder import PackageFolder, Placed
 from conductor_loop.core.events import Failure, FailureKind
 from conductor_loop.core.faults import CannotStart
@@ -26,6 +26,10 @@ TWO = Package(TARGET, {"patch.yaml": b"replicas: 22\n"})
 THREE = Package(TARGET, {"patch.yaml": b"replicas: 333\n"})
 MANY = Package(TARGET, {"Kptfile": b"k\n", "README.md": b"r\n", "patch.yaml": b"replicas: 1\n"})
 NOBODY = 65534
+
+
+def files_in(out: Path, folder: tuple[str, str]) -> Mapping[str, bytes]:
+    return contents_in(out, folder).files
 
 
 @pytest.fixture
@@ -382,9 +386,11 @@ def run_script(script: str, *args: object, under: tuple[str, ...] = ()) -> str:
     prologue = """
         import errno, os, signal, subprocess, sys
         from pathlib import Path
-        from conductor_loop.adapters.builtin.package_contents import files_in
+        from conductor_loop.adapters.builtin.package_contents import contents_in
         from conductor_loop.adapters.builtin.package_folder import PackageFolder, Placed
         from conductor_loop.core.packages import Package
+        def files_in(out, folder):
+            return contents_in(out, folder).files
         TARGET = ("oran-sim", "upf")
         ONE = Package(TARGET, {"patch.yaml": b"replicas: 1\\n", "Kptfile": b"x" * 9000})
         TWO = Package(TARGET, {"patch.yaml": b"replicas: 22\\n", "README.md": b"y" * 9000})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from conductor_loop.cli.checking import judge, print_faults
+from conductor_loop.cli.checking import fault_fields, judge, print_faults
 from conductor_loop.cli.flags import OF_INTENTS, add_settings
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.faults import Fault, UsageError
@@ -18,10 +19,14 @@ from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
 
+if TYPE_CHECKING:
+    from conductor_loop.adapters.builtin.package_contents import Contents
+
 NAME = "render"
 HELP = (
     "Print the package that the built-in publisher would write for an intent. With --diff, print\n"
-    "what that would change in -out, as a unified diff. Nothing is written.\n\n"
+    "what that would change in -out, as a unified diff, and name what is no file there. Nothing\n"
+    "is written.\n\n"
     "Exit status: 0 printed, or no difference; 1 there is one; 2 a file cannot be read; 8 the\n"
     "intent is not valid, or has no package."
 )
@@ -31,8 +36,6 @@ conductor-loop render intent-scale-up.json -mode structured --diff -out ./out
 conductor-loop render --json - < intent-scale-up.json
 """
 _SAME, _DIFFERENT, _BAD_INTENT = 0, 1, 8
-
-Files = Mapping[str, bytes]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,18 +52,18 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     judged = judge(args.file, rules, settings.max_file_size)
     package = judged.faults or _package(judged.body, rules, settings)
     if not isinstance(package, Package):
-        print_line(f"{args.file}: no package")
-        print_faults(package)
+        _print_refusal(args.file, package, as_json=args.json)
         return _BAD_INTENT
-    old = _in_out(package, settings) if args.diff else {}
+    old = _in_out(package, settings) if args.diff else None
+    differing = _differing(package, old) if old else []
     if args.json:
-        print_json(_fields(package, old if args.diff else None))
-    elif args.diff:
-        for line in _diff("/".join(package.folder), old, package.files):
+        print_json(_fields(package, old, differing))
+    elif old is not None:
+        for line in _diff(package, old, str(settings.out)):
             _print_text(line)
     else:
         _print_files(package)
-    return _DIFFERENT if args.diff and old != package.files else _SAME
+    return _DIFFERENT if differing else _SAME
 
 
 def _package(body: bytes, rules: IntakeRules, settings: Settings) -> Package | tuple[Fault, ...]:
@@ -71,11 +74,19 @@ def _package(body: bytes, rules: IntakeRules, settings: Settings) -> Package | t
     return (package,) if isinstance(package, Fault) else package
 
 
-def _in_out(package: Package, settings: Settings) -> Files:
-    from conductor_loop.adapters.builtin.package_contents import files_in
+def _print_refusal(source: str, faults: tuple[Fault, ...], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"file": source, "faults": fault_fields(faults)})
+        return
+    print_line(f"{source}: no package")
+    print_faults(faults)
+
+
+def _in_out(package: Package, settings: Settings) -> Contents:
+    from conductor_loop.adapters.builtin.package_contents import contents_in
 
     try:
-        return files_in(settings.out, package.folder)
+        return contents_in(settings.out, package.folder)
     except OSError as error:
         raise UsageError(
             f"cannot read {settings.out / '/'.join(package.folder)}: {error.strerror}",
@@ -90,16 +101,23 @@ def _print_files(package: Package) -> None:
         _print_text(content.decode())
 
 
-def _diff(folder: str, old: Files, new: Files) -> Iterator[str]:
+def _differing(package: Package, old: Contents) -> list[str]:
+    changed = {n for n, content in package.files.items() if old.files.get(n) != content}
+    return sorted(changed | (old.files.keys() - package.files.keys()) | old.others.keys())
+
+
+def _diff(package: Package, old: Contents, out: str) -> Iterator[str]:
     import difflib
 
-    for name in sorted(old.keys() | new.keys()):
-        path = f"{folder}/{shown(name.encode(errors='surrogateescape'))}"
+    for name in _differing(package, old):
+        path = "/".join([*package.folder, shown(name.encode(errors="surrogateescape"))])
+        if name in old.others:
+            yield f"Only in {out}: {path} ({old.others[name]})\n"
         yield from difflib.unified_diff(
-            _lines(old.get(name)),
-            _lines(new.get(name)),
-            f"a/{path}" if name in old else "/dev/null",
-            f"b/{path}" if name in new else "/dev/null",
+            _lines(old.files.get(name)),
+            _lines(package.files.get(name)),
+            f"a/{path}" if name in old.files else "/dev/null",
+            f"b/{path}" if name in package.files else "/dev/null",
         )
 
 
@@ -116,7 +134,7 @@ def _print_text(text: str) -> None:
     sys.stdout.write(legible.decode(encoding))
 
 
-def _fields(package: Package, old: Files | None) -> dict[str, object]:
+def _fields(package: Package, old: Contents | None, differing: list[str]) -> dict[str, object]:
     fields: dict[str, object] = {
         "namespace": package.folder[0],
         "target": package.folder[1],
@@ -130,6 +148,6 @@ def _fields(package: Package, old: Files | None) -> dict[str, object]:
         ],
     }
     if old is not None:
-        names = sorted(old.keys() | package.files.keys())
-        fields["differing"] = [n for n in names if old.get(n) != package.files.get(n)]
+        fields["differing"] = differing
+        fields["not_files"] = [{"name": n, "kind": kind} for n, kind in old.others.items()]
     return fields

@@ -16,6 +16,13 @@ from conductor_loop.core.naming import shown
 # Far beyond anything written here: what is larger was put there by hand.
 _LONGEST_FILE = 1 << 20
 _UNREAD = "not read"
+_KINDS = {
+    stat.S_IFREG: "a file that is not read",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+}
 _MOST_NAMES = 5
 
 
@@ -45,20 +52,42 @@ class Found:
         return f"a folder edited by hand: files {', '.join(names[:_MOST_NAMES])}{more}"
 
 
-def files_in(out: str | os.PathLike[str], folder: tuple[str, str]) -> dict[str, bytes]:
-    """Read the package that stands in OUT; empty when there is none. What is no file is left out.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that stands in a package's place: its files, and in a word what is no file of ours."""
+
+    files: Mapping[str, bytes]
+    others: Mapping[str, str]
+
+
+def contents_in(out: str | os.PathLike[str], folder: tuple[str, str]) -> Contents:
+    """Read the package that stands in OUT; empty when there is none.
 
     Raises OSError, also where a symlink stands in the way.
     """
+    files: dict[str, bytes] = {}
+    others: dict[str, str] = {}
     with (
         suppress(FileNotFoundError),
         Closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as top,
         Closing(disk.open_folder(folder[0], inside=top)) as namespace,
         Closing(disk.open_folder(folder[1], inside=namespace)) as inside,
     ):
-        contents = {name: _content(inside, name) for name in sorted(os.listdir(inside))}
-        return {name: content for name, content in contents.items() if content is not None}
-    return {}
+        for name in sorted(os.listdir(inside)):
+            content = _content(inside, name)
+            if content is None:
+                others[name] = _kind(inside, name)
+            else:
+                files[name] = content
+    return Contents(files, others)
+
+
+def _kind(folder: int, name: str) -> str:
+    try:
+        facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return "not read"
+    return _KINDS.get(stat.S_IFMT(facts.st_mode), "device")
 
 
 def digests_in(folder: int, expected: Collection[str]) -> dict[str, str]:
