@@ -144,6 +144,9 @@ def test_a_system_namespace_is_the_daemons_business(tmp_path: Path) -> None:
         (["-intent", "/nowhere/intent-a.json", "-out", "y"], 66),
         (["--help"], 0),
         (["-version"], 0),
+        (["-help"], 0),
+        (["-intent", "x", "-out", ""], 64),
+        (["-intent=", "-out", "y"], 64),
     ],
 )
 def test_the_command_line_has_its_own_exit_status(
@@ -153,6 +156,38 @@ def test_the_command_line_has_its_own_exit_status(
     assert done.returncode == status
     assert "Traceback" not in done.stderr
     assert bool(done.stderr) == (status != 0)
+
+
+def test_a_switch_that_is_neither_is_told_in_the_words_of_the_daemon(tmp_path: Path) -> None:
+    done = porch("-intent", "x", "-out", "y", "-structured=foo", cwd=tmp_path)
+    assert "'foo' is neither true nor false" in done.stderr
+    assert "_switch" not in done.stderr
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("output", ["full", "gone", "closed"])
+def test_a_package_that_nobody_can_be_told_of_is_written_all_the_same(
+    intent: Path, tmp_path: Path, output: str, buffered: bool
+) -> None:
+    command = [*PORCH, "-intent", str(intent), "-out", "out"]
+    if output == "closed":
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open("/dev/full", "wb") as full, open(writing, "wb") as gone:
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"},
+            stdout=full if output == "full" else gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0
+    assert (tmp_path / "out/oran-sim/upf/scaling-patch.yaml").is_file()
+    why = {"full": "No space left on device", "gone": "Broken pipe"}.get(output)
+    assert done.stderr == (f"WARNING: standard output takes nothing: {why}\n" if why else "")
 
 
 def test_what_stands_in_the_way_is_not_the_intents_fault(intent: Path, tmp_path: Path) -> None:
@@ -195,6 +230,45 @@ def test_render_diff_is_empty_once_the_package_is_there(intent: Path, tmp_path: 
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_render_diff_tells_of_what_is_no_file_and_would_be_removed(
+    intent: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    porch("-intent", intent, "-out", out)
+    folder = out / "oran-sim" / "upf"
+    (folder / "sub").mkdir()
+    (folder / "link").symlink_to("/etc/passwd")
+    os.mkfifo(folder / "ff")
+
+    done = render(intent, "--diff", "-out", out)
+
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"Only in {out}: oran-sim/upf/ff (FIFO)",
+        f"Only in {out}: oran-sim/upf/link (symlink)",
+        f"Only in {out}: oran-sim/upf/sub (folder)",
+    ]
+    document = json.loads(render(intent, "--diff", "--json", "-out", out).stdout)
+    assert document["differing"] == ["ff", "link", "sub"]
+    assert document["not_files"][1] == {"name": "link", "kind": "symlink"}
+    assert "files ff, link, sub" in porch("-intent", intent, "-out", out).stderr
+
+
+def test_render_diff_tells_of_a_symlink_in_place_of_a_file_of_the_package(
+    intent: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    porch("-intent", intent, "-out", out)
+    patch = out / "oran-sim" / "upf" / "scaling-patch.yaml"
+    patch.rename(out / "elsewhere")
+    patch.symlink_to(out / "elsewhere")
+    lines = render(intent, "--diff", "-out", out).stdout.splitlines()
+    assert lines[:2] == [
+        f"Only in {out}: oran-sim/upf/scaling-patch.yaml (symlink)",
+        "--- /dev/null",
+    ]
+
+
 @pytest.mark.needs("patch")
 def test_render_diff_is_a_patch_that_makes_the_package(intent: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -235,5 +309,10 @@ def test_render_tells_the_faults_of_an_intent(tmp_path: Path) -> None:
     done = render(path)
     assert done.returncode == 8
     assert "/replicas" in done.stdout
+    told = render(path, "-json")
+    assert told.returncode == 8
+    document = json.loads(told.stdout)
+    assert document["file"] == str(path)
+    assert [fault["pointer"] for fault in document["faults"]] == ["/replicas"]
     assert render(make(tmp_path, **{**INTENT, "intent_type": "deployment"})).returncode == 8
     assert render(tmp_path / "missing.json").returncode == 2

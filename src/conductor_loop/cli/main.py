@@ -20,16 +20,14 @@ if TYPE_CHECKING:
 # What a shell reports for a program that ended by SIGINT or SIGPIPE: 128 and the signal's number.
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
 _USAGE = 2
+_VERSION = (("--version",), ("-version",))
 _STANDARD_ERROR = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status. Nothing is raised, no trace is printed."""
-    _have_standard_streams()
+    have_standard_streams()
     arguments = tuple(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] in (("--version",), ("-version",)):
-        sys.stdout.write(f"conductor-loop {__version__}\n")
-        return 0
     if _is_run(arguments):
         from conductor_loop.cli.footprint import do_without_openssl
         from conductor_loop.cli.stopping import noting_signals
@@ -41,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_run(arguments: tuple[str, ...]) -> bool:
+    if arguments[:1] in _VERSION:
+        return False
     return not arguments or arguments[0] == "run" or arguments[0].startswith("-")
 
 
@@ -51,9 +51,11 @@ def _guarded(arguments: tuple[str, ...]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        return _reader_gone()
+        return _PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  the last line of defence; see unexpected()
         return _told(error)
+    finally:
+        let_go_of_output()
     return status
 
 
@@ -69,6 +71,9 @@ def command_parser(name: str, command: Command) -> CommandParser:
 
 
 def _run(arguments: tuple[str, ...]) -> int:
+    if arguments[:1] in _VERSION:
+        sys.stdout.write(f"conductor-loop {__version__}\n")
+        return 0
     from conductor_loop.cli.commands import SUMMARIES, invocation, load
 
     if arguments[:1] in (("-h",), ("-help",), ("--help",)):
@@ -105,7 +110,7 @@ def _run(arguments: tuple[str, ...]) -> int:
         raise explained(error, settings) from error
 
 
-def _have_standard_streams() -> None:
+def have_standard_streams() -> None:
     """Open what was closed: the next file to be opened, the journal say, would be stdout."""
     while (handle := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
         pass
@@ -138,10 +143,12 @@ def _no_such_command(name: str) -> int:
     return _USAGE
 
 
-def _reader_gone() -> int:
-    # Python flushes once more at exit, which must not fail again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _PIPE_CLOSED
+def let_go_of_output() -> None:
+    """Drop what standard output does not take: Python tries once more at exit, and fails it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _told(error: Exception) -> int:

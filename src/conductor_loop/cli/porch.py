@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from conductor_loop.cli.main import have_standard_streams, let_go_of_output
+
 if TYPE_CHECKING:
     import argparse
 
@@ -46,14 +48,17 @@ _LONGEST_INTENT = 10 << 20
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
-    asked = _parser().parse_args(argv)
+    have_standard_streams()
     try:
+        asked = _parser().parse_args(argv)
         return _write(asked.intent, asked.out, is_structured=asked.structured)
     except Exception as error:  # noqa: BLE001  else Python would end with 1: an invalid intent
         from conductor_loop.cli.terminal import print_error
 
         print_error(f"unexpected {type(error).__name__}: {error}", "this is a defect: report it")
         return _DEFECT
+    finally:
+        let_go_of_output()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,10 +76,16 @@ def _parser() -> argparse.ArgumentParser:
         description=_HELP,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
         allow_abbrev=False,
     )
-    parser.add_argument("-intent", "--intent", required=True, metavar="FILE", help="the intent")
-    parser.add_argument("-out", "--out", required=True, metavar="DIR", help="made if missing")
+    parser.add_argument("-h", "-help", "--help", action="help", help="show this")
+    parser.add_argument(
+        *("-intent", "--intent"), required=True, type=_path, metavar="FILE", help="the intent"
+    )
+    parser.add_argument(
+        *("-out", "--out"), required=True, type=_path, metavar="DIR", help="made if missing"
+    )
     parser.add_argument(
         *("-structured", "--structured"),
         nargs="?",
@@ -89,13 +100,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> str:
+    if not text:
+        raise _refused("is empty")
+    return text
+
+
 def _switch(text: str) -> bool:
     # The spellings of Go's strconv.ParseBool, which the original's flags take.
     if text in {"1", "t", "T", "true", "True", "TRUE"}:
         return True
     if text in {"0", "f", "F", "false", "False", "FALSE"}:
         return False
-    raise ValueError(text)
+    raise _refused(f"{text!r} is neither true nor false")
+
+
+def _refused(what: str) -> Exception:
+    import argparse
+
+    return argparse.ArgumentTypeError(what)
 
 
 def _write(intent: str, out: str, *, is_structured: bool) -> int:
@@ -161,5 +184,9 @@ def _place(package: Package, out: str) -> int:
         is_forbidden = isinstance(error.__cause__, PermissionError)
         return _NOT_PERMITTED if is_forbidden else _TEMPORARY
     verb = "wrote" if placed.changed else "unchanged:"
-    print_line(f"{verb} {'/'.join([out, *package.folder])} ({', '.join(placed.digests)})")
+    try:
+        print_line(f"{verb} {'/'.join([out, *package.folder])} ({', '.join(placed.digests)})")
+        sys.stdout.flush()
+    except OSError as error:  # the package is there all the same
+        print_warning(f"standard output takes nothing: {error.strerror}")
     return _DONE
