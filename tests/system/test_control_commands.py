@@ -495,6 +495,9 @@ def test_all_that_failed_is_retried_in_order_and_once(site: Site, failed: str) -
     (site.top / "mended").touch()
     assert len(site.asked("retry", "-failed")["intent_ids"]) == 2
     assert done(site, "retry", "-failed") == "nothing failed that was not retried already\n"
+    assert site.asked("retry", "-failed") == {
+        "intent_ids": [], "daemon_pid": None, "refusals": [],
+    }  # fmt: skip
     assert site.once("-workers", "1").returncode == 0
     assert site.ledger()[2:] == ["intent-a.json", "intent-b.json"]
     assert failed in done(site, "why", "intent-a.json")
@@ -535,6 +538,30 @@ def test_what_succeeded_or_still_runs_is_not_retried(site: Site) -> None:
     assert "is done (published)" in refused(site, "retry", "intent-a.json")
 
 
+def test_what_was_retried_needs_nobody_any_more_and_says_as_what_it_runs(
+    site: Site, failed: str
+) -> None:
+    (site.top / "mended").touch()
+    assert site.asked("why", failed)["retried_as"] is None
+    (new,) = site.asked("retry", "-failed")["intent_ids"]
+    assert done(site, "why", failed).endswith(f"\nretried as {new} (waiting)\n")
+    site.once()
+
+    assert done(site, "why", failed).endswith(f"\nretried as {new} (published)\n")
+    assert site.asked("why", failed)["retried_as"] == new
+    assert site.asked("list", "-failed") == []
+    listed = {one["intent_id"]: one["retried_as"] for one in site.asked("list")}
+    assert listed == {failed: new, new: None}
+
+
+def test_a_retry_that_failed_is_what_needs_a_person(site: Site, failed: str) -> None:
+    (new,) = site.asked("retry", failed)["intent_ids"]
+    site.once()
+    assert [one["intent_id"] for one in site.asked("list", "-failed")] == [new]
+    assert [one["intent_id"] for one in site.asked("list", "-state", "failed")] == [new, failed]
+    assert f"conductor-loop retry {new}" in done(site, "why", new)
+
+
 # Asking.
 
 
@@ -550,9 +577,29 @@ def test_health_is_0_only_while_a_ready_daemon_runs(site: Site) -> None:
     told = refused(site, "health")
     assert f"no daemon runs on {site.state}" in told
     assert "-config FILE" in told
-    assert site.asked("health") == {
+    asked = site.asked("health")
+    assert asked["error"].pop("message") in told
+    assert asked["error"].pop("hint") in told
+    assert asked == {
         "live": False, "ready": False, "daemon_pid": None, "checks": [],
+        "error": {"code": "no_daemon"},
     }  # fmt: skip
+
+
+def test_health_of_a_daemon_that_stands_still_is_json_when_asked(
+    site: Site, daemon: Daemon
+) -> None:
+    assert site.asked("health")["error"] is None
+    daemon.send(signal.SIGSTOP)
+    try:
+        finished = site.command("health", "-json")
+    finally:
+        daemon.send(signal.SIGCONT)
+
+    asked = json.loads(finished.stdout)
+    assert (finished.returncode, asked["live"], asked["ready"]) == (1, False, False)
+    assert asked["error"]["code"] == "daemon_silent"
+    assert "gives no answer" in asked["error"]["message"]
 
 
 @pytest.fixture(scope="module")
@@ -607,11 +654,52 @@ def test_the_list_shows_where_everything_stands_newest_first(past: Site) -> None
         (["-state", "duplicate"], ["good"]),
         (["-target", "oran-sim/amf"], ["good", "good"]),
         (["-target", "oran-sim/amf", "-state", "published"], ["good"]),
+        (["-state", "failed", "-failed"], ["bad"]),
         (["-limit", "2"], ["later", "good"]),
     ],
 )
 def test_the_list_can_be_filtered(past: Site, words: list[str], names: list[str]) -> None:
     assert [name for name, _ in listed(past, *words)] == [f"intent-{name}.json" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        (["-state", "waiting", "-failed"], "one of them"),
+        (["-failed", "-open"], "one of them"),
+        (["-ignored", "-target", "bogus"], "-target"),
+        (["-ignored", "-state", "waiting", "-failed"], "-state, -failed"),
+        (["-paused", "-open"], "-open"),
+        (["-ignored", "-paused"], "-paused"),
+    ],
+)
+def test_filters_that_cannot_go_together_are_refused(
+    past: Site, words: list[str], left_out: str
+) -> None:
+    assert f"\nhint: leave out {left_out}\n" in refused(past, "list", *words, status=2)
+
+
+def test_the_lists_of_files_left_alone_and_of_pauses_have_a_limit_too(site: Site) -> None:
+    site.handoff.mkdir()
+    for name in ("a.txt", "b.txt"):
+        (site.handoff / name).touch()
+    site.once()
+    for target in ("amf", "upf"):
+        done(site, "pause", "-target", f"oran-sim/{target}")
+    for which in ("-ignored", "-paused"):
+        assert len(site.asked("list", which)) == 2
+        assert len(site.asked("list", which, "-limit", "1")) == 1
+
+
+def test_a_handoff_that_is_not_there_is_what_list_ignored_tells_of(site: Site) -> None:
+    told = refused(site, "list", "-ignored")
+    assert "cannot open the handoff folder handoff: No such file or directory" in told
+    assert "hint: check -handoff" in told
+
+
+def test_an_empty_word_names_no_intent(past: Site) -> None:
+    for word in ("", "handoff/"):
+        assert f"{word!r} names no intent" in refused(past, "why", word, status=2)
 
 
 def test_why_tells_the_whole_history_with_its_evidence(past: Site) -> None:

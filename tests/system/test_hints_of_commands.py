@@ -182,6 +182,23 @@ def test_another_user_is_told_who_may(
     assert "hint: run it as uid 0 (the daemon's user) or root" in told
 
 
+@pytest.mark.skipif(not as_root, reason="only root can be somebody else")
+def test_another_user_is_told_in_json_who_may_ask_for_the_health(
+    private: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ["health", "-handoff", str(private), "-json"]
+    main(command)  # who is nobody may be unable to import anything more
+    capfd.readouterr()
+    os.seteuid(NOBODY)
+    try:
+        status = main(command)
+    finally:
+        os.seteuid(0)
+    told = json.loads(capfd.readouterr().out)
+    assert (status, told["live"]) == (1, False)
+    assert told["error"]["code"] == "not_the_daemons_user"
+
+
 # The state of the original.
 
 

@@ -231,6 +231,22 @@ def test_promtool_finds_nothing_to_say_about_the_metrics(shared: Server) -> None
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
+def test_a_story_offers_no_retry_of_what_was_retried(site: Site) -> None:
+    site.flags += ("-porch", site.porch('[ -e "$top/mended" ] || exit 2'))
+    with serving(site) as server:
+        site.hand_over_all({"intent-a.json": intent()})
+        site.wait_for_final(1)
+        story = f"/api/intents/{site.intent_id('intent-a.json')}"
+        before = json.loads(server.get(story).body)
+        (site.top / "mended").touch()
+        (new,) = site.asked("retry", "-failed")["intent_ids"]
+        site.wait_for_final(2)
+        after = json.loads(server.get(story).body)
+    assert (before["retried_as"], bool(before["retry"])) == (None, True)
+    assert (after["retried_as"], after["retry"]) == (new, "")
+    assert after["remedy"] == f"retried as {new} (published)"
+
+
 def test_what_serves_http_is_replaced_when_it_dies_and_keeps_its_port(site: Site) -> None:
     with serving(site) as server:
         first = http_process(server.daemon)

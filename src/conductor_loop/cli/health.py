@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 
 from conductor_loop.adapters.control_socket import ask, no_daemon
+from conductor_loop.cli.permission import explained
 from conductor_loop.cli.terminal import addressed, print_error, print_json, print_line
-from conductor_loop.core.control import Health
+from conductor_loop.core.control import Health, Reply
+from conductor_loop.core.faults import ConductorError
 from conductor_loop.settings import Settings
 
 NAME = "health"
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Ask, and show each check."""
-    reply = ask(settings.state_dir, Health())
+    reply, trouble = _asked(settings)
     checks = reply.checks if reply else ()
     ready = reply is not None and all(check.ok for check in checks)
     if args.json:
@@ -34,14 +36,32 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 "ready": ready,
                 "daemon_pid": reply.pid if reply else None,
                 "checks": [{"name": c.name, "ok": c.ok, "message": c.message} for c in checks],
+                "error": trouble and _fields(trouble),
             }
         )
-    elif reply is None:
-        nobody = no_daemon(settings.state_dir)
-        print_error(nobody.message, nobody.hint)
+    elif trouble is not None:
+        print_error(trouble.message, trouble.hint)
     else:
         for check in checks:
             line = f"{'ok ' if check.ok else 'BAD'}  {check.name}  {addressed(check.message)}"
             print_line(line.rstrip())
         print_line("ready" if ready else "not ready")
     return 0 if ready else 1
+
+
+def _asked(settings: Settings) -> tuple[Reply | None, ConductorError | None]:
+    """What a daemon answers, or why there is no answer: a script is told that as well."""
+    try:
+        reply = ask(settings.state_dir, Health())
+    except ConductorError as error:
+        return None, error
+    except PermissionError as error:
+        told = explained(error, settings)
+        if not isinstance(told, ConductorError):
+            raise
+        return None, told
+    return reply, None if reply else no_daemon(settings.state_dir)
+
+
+def _fields(error: ConductorError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "hint": addressed(error.hint)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from conductor_loop.adapters.journal.reader import JournalReader
-from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.faults import ConductorError, UsageError
 from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.naming import meant, shown
 from conductor_loop.core.records import Summary
@@ -28,13 +28,15 @@ class AmbiguousName(ConductorError):
 def find_intent(reader: JournalReader, word: str) -> Summary:
     """The intent of an id, or the newest one of a file name that counts (a path will do).
 
-    A name may be written as it is or as it is shown. Raises NoSuchIntent, and AmbiguousName when
-    these are two.
+    A name may be written as it is or as it is shown. Raises NoSuchIntent, AmbiguousName when
+    these are two, and UsageError when there is no name.
     """
     found = reader.summary(word.upper()) if is_ulid(word.upper()) else None
     if found is not None:
         return found
     name = os.path.basename(os.fsencode(word))
+    if not name:
+        raise UsageError(f"{word!r} names no intent", hint="give a file's name or an intent's id")
     newest = [each for one in meant(name) if (each := reader.newest_by_name(one)) is not None]
     if len(newest) == 1:
         return newest[0]

@@ -10,9 +10,10 @@ from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.cli.terminal import print_json, print_line, print_table
 from conductor_loop.cli.unclaimed import is_served, none_ever_ran, unclaimed
 from conductor_loop.conductor.control import parse_target
+from conductor_loop.core.faults import UsageError
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Pause, Summary
-from conductor_loop.core.states import FINAL, UNSUCCESSFUL, State
+from conductor_loop.core.states import FINAL, RETRIABLE, UNSUCCESSFUL, State
 from conductor_loop.core.story import moment, pause_json, stands, summary_json
 from conductor_loop.core.wording import counted, discarding
 from conductor_loop.settings import Settings
@@ -32,7 +33,7 @@ conductor-loop list -ignored                     # files in the folder that are 
 conductor-loop list -paused                      # what is paused, by whom, since when and why
 conductor-loop list -json -limit 1000
 """
-_MOST = 10_000_000
+_MOST, _USUAL = 10_000_000, 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", choices=[s.value for s in State if s is not State.NEW], help="only this state"
     )
-    parser.add_argument("--failed", action="store_true", help="only unsuccessful ones")
+    parser.add_argument(
+        "--failed", action="store_true", help="only unsuccessful ones that were not retried"
+    )
     parser.add_argument("--open", action="store_true", help="only unfinished ones")
     parser.add_argument("--target", help="only this NAMESPACE/TARGET")
-    parser.add_argument("--limit", type=_number, default=50, help="at most so many (default 50)")
+    parser.add_argument("--limit", type=_number, help=f"at most so many (default {_USUAL})")
     parser.add_argument("--ignored", action="store_true", help="files left alone instead, and why")
     parser.add_argument("--paused", action="store_true", help="the pauses in force instead")
     parser.add_argument("--json", action="store_true", help="for scripts: always an array")
@@ -57,19 +60,23 @@ def _number(text: str) -> int:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the list."""
+    _refuse_contradictions(args)
     if args.ignored:
-        return _list_ignored(settings, as_json=args.json)
+        return _list_ignored(settings, args.limit, as_json=args.json)
     try:
         reader = open_reader(settings.state_dir, settings.kek_file)
     except NoJournal as error:
         raise none_ever_ran(settings) or error from error
     if args.paused:
-        return _list_pauses(reader.pauses(), as_json=args.json)
+        return _list_pauses(reader.pauses()[: args.limit], as_json=args.json)
     summaries = reader.summaries(
-        states=_states(args), target=parse_target(args.target), limit=args.limit
+        states=_states(args),
+        target=parse_target(args.target),
+        unretried=args.failed,
+        limit=args.limit or _USUAL,
     )
     if args.json:
-        print_json([summary_json(summary) for summary in summaries])
+        print_json([_fields(reader, summary) for summary in summaries])
         return 0
     if summaries:
         print_table(("RECEIVED", "STATE", "TARGET", "FILE", "ID"), map(_row, summaries), cut="FILE")
@@ -78,14 +85,34 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _refuse_contradictions(args: argparse.Namespace) -> None:
+    """Nothing that was asked for is passed over in silence. Raises UsageError."""
+    narrowing = [f"-{name}" for name in ("state", "failed", "open", "target") if vars(args)[name]]
+    instead = [f"-{name}" for name in ("ignored", "paused") if vars(args)[name]]
+    if len(instead) > 1 or (instead and narrowing):
+        raise UsageError(
+            f"{instead[0]} is a list of its own and goes with -limit and -json alone",
+            hint=f"leave out {', '.join([*instead[1:], *narrowing])}",
+        )
+    if narrowing and not _states(args):
+        raise UsageError(
+            f"no intent can be all of {', '.join(narrowing)}", hint="leave out one of them"
+        )
+
+
 def _states(args: argparse.Namespace) -> frozenset[State]:
-    if args.state:
-        return frozenset({State(args.state)})
+    """The states that all filters let pass."""
+    states = frozenset({State(args.state)}) if args.state else frozenset(State) - {State.NEW}
     if args.failed:
-        return UNSUCCESSFUL
+        states &= UNSUCCESSFUL
     if args.open:
-        return frozenset(State) - FINAL - {State.NEW}
-    return frozenset()
+        states -= FINAL
+    return states
+
+
+def _fields(reader: JournalReader, summary: Summary) -> dict[str, object]:
+    retried = reader.retried_as(summary.intent_id) if summary.state in RETRIABLE else None
+    return {**summary_json(summary), "retried_as": retried and retried.intent_id}
 
 
 def _row(summary: Summary) -> tuple[str, ...]:
@@ -132,10 +159,10 @@ def _list_pauses(pauses: Sequence[Pause], *, as_json: bool) -> int:
     return 0
 
 
-def _list_ignored(settings: Settings, *, as_json: bool) -> int:
+def _list_ignored(settings: Settings, limit: int | None, *, as_json: bool) -> int:
     from conductor_loop.adapters.handoff.scan import list_ignored
 
-    ignored = list_ignored(settings.handoff)
+    ignored = list_ignored(settings.handoff)[:limit]
     if as_json:
         print_json([{"name": shown(i.name), "why": i.why, "remedy": i.remedy} for i in ignored])
         return 0

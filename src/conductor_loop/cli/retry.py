@@ -9,7 +9,7 @@ from conductor_loop.cli.flags import free_text
 from conductor_loop.cli.steering import few, print_reply, steer
 from conductor_loop.cli.terminal import print_line
 from conductor_loop.cli.unclaimed import find_taken
-from conductor_loop.core.control import Retry
+from conductor_loop.core.control import Reply, Retry
 from conductor_loop.core.faults import UsageError
 from conductor_loop.core.states import State
 from conductor_loop.settings import Settings
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     else:
         ids = [find_taken(reader, word, settings).intent_id for word in args.intents]
     reader.close()
+    if not ids and args.json:
+        return print_reply(Reply(), "", as_json=True)
     if not ids:
         print_line("nothing failed that was not retried already")
         return 0

@@ -13,6 +13,7 @@ from conductor_loop.cli.intents import NoSuchIntent, find_intent
 from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.cli.unclaimed import why_unclaimed
 from conductor_loop.core.events import Duplicated
+from conductor_loop.core.identity import is_ulid
 from conductor_loop.core.naming import shown
 from conductor_loop.core.records import Entry, Summary
 from conductor_loop.core.states import State
@@ -60,27 +61,30 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         summary = find_intent(reader, args.intent)
     except NoSuchIntent as error:
-        left = reader.noticed_of(args.intent.upper())
+        intent_id = args.intent.upper()
+        left = reader.noticed_of(intent_id) if is_ulid(intent_id) else ()
         if not left:
             raise why_unclaimed(settings, args.intent) or error from error
-        _tell_of_gone(args.intent.upper(), left, is_json=args.json)
+        _tell_of_gone(intent_id, left, is_json=args.json)
         return 0
     noticed = reader.noticed_of(summary.intent_id)
     history = sorted((*reader.history(summary.intent_id), *noticed), key=lambda entry: entry.seq)
     trace = trace_id(summary.intent_id) if are_traces_on(settings, os.environ) else ""
     others = [o for o in reader.summaries_of(summary.name) if o.intent_id != summary.intent_id]
     duplicates = [o for o in others if _repeats(reader, o, summary)]
+    retried = reader.retried_as(summary.intent_id)
     if args.json:
         print_json(
             {
                 **summary_json(summary),
+                "retried_as": retried and retried.intent_id,
                 "trace_id": trace or None,
                 "duplicates": [other.intent_id for other in duplicates],
                 "history": [entry_json(entry) for entry in history],
             }
         )
         return 0
-    story = tell(summary, history, address(settings))
+    story = tell(summary, history, retried, address(settings))
     for line in _lines(summary, story, others, duplicates, trace):
         print_line(line)
     return 0

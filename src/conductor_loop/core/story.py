@@ -56,9 +56,14 @@ class Story:
     """What one may do about its end; empty when nothing is to be done."""
 
 
-def tell(summary: Summary, history: Sequence[Entry], address: str = "") -> Story:
-    """Tell of an intent from its events; `address`: the flags by which commands find its daemon."""
-    return Story(tuple(_facts(summary)), steps(history), _remedy(summary, address))
+def tell(
+    summary: Summary, history: Sequence[Entry], retried: Summary | None, address: str = ""
+) -> Story:
+    """Tell of an intent from its events, and of its newest retry if there is one.
+
+    `address`: the flags by which commands find its daemon.
+    """
+    return Story(tuple(_facts(summary)), steps(history), _remedy(summary, retried, address))
 
 
 def steps(history: Sequence[Entry]) -> tuple[Step, ...]:
@@ -221,7 +226,9 @@ def _failure(failure: Failure) -> Iterator[str]:
         yield from (f"{name} | {line}" for line in text.splitlines()[-20:])
 
 
-def _remedy(summary: Summary, address: str) -> str:
+def _remedy(summary: Summary, retried: Summary | None, address: str) -> str:
+    if retried is not None:
+        return f"retried as {retried.intent_id} ({retried.state.value})"
     if summary.is_aside:
         return f"it was set aside as damaged; {discarding([summary.intent_id], address)}"
     if summary.state is State.REJECTED:

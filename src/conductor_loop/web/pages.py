@@ -122,12 +122,14 @@ class Pages:
         if summary is None:
             return None
         history = reader.history(summary.intent_id)
-        story = tell(summary, history)
+        retried = reader.retried_as(summary.intent_id)
+        story = tell(summary, history, retried)
         outputs = [
             o for e in history if isinstance(e.event, Published) for o in e.event.outputs or ()
         ]
         facts = {
             **summary_json(summary),
+            "retried_as": retried and retried.intent_id,
             "trace_id": trace_id(summary.intent_id) if self._is_traced else None,
             "facts": story.facts,
             "steps": [
@@ -140,7 +142,7 @@ class Pages:
                 for s in story.steps
             ],
             "remedy": story.remedy,
-            "retry": self._command("retry", summary) if _may_retry(summary) else "",
+            "retry": self._command("retry", summary) if not retried and _may_retry(summary) else "",
             "why": self._command("why", summary) + (" -traces" if self._is_traced else ""),
             "same_name": [
                 {"intent_id": each.intent_id, "state": each.state.value}

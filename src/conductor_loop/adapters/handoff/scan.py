@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conductor_loop import disk
+from conductor_loop.adapters.handoff.handover import open_handoff
 from conductor_loop.adapters.handoff.own_folders import OWN_NAMES
 from conductor_loop.core.naming import is_intent_name
 from conductor_loop.core.waiting import sort_key
@@ -61,9 +61,12 @@ async def list_folder(handoff: int, settled_before_ns: int) -> Listing:
 
 
 def list_ignored(handoff: Path) -> Sequence[Ignored]:
-    """Tell what a daemon would leave alone, without serving the folder. Raises OSError."""
+    """Tell what a daemon would leave alone, without serving the folder.
+
+    Raises CannotStart where there is none, and OSError.
+    """
     listing = Listing()
-    handle = disk.open_folder(os.path.realpath(handoff))
+    handle = open_handoff(handoff)
     try:
         deque(_walk(handle, END_OF_TIME_NS, listing), maxlen=0)
     finally:

@@ -74,6 +74,7 @@ GROUP BY i.seq ORDER BY i.seq LIMIT ?"""
 _KNOWN = "SELECT 1 FROM intents WHERE id = ?"
 _STATE = "SELECT state FROM intents WHERE id = ?"
 _RETRIED = "SELECT 1 FROM intents WHERE retry_of = ?"
+_NOT_RETRIED = "NOT EXISTS (SELECT 1 FROM intents later WHERE later.retry_of = intents.id)"
 _BODIES = """
 SELECT i.id, i.body FROM json_each(?) asked JOIN intents i ON i.id = asked.value
 WHERE i.body IS NOT NULL"""
@@ -256,6 +257,11 @@ class JournalReader:
         """Whether a later intent was made from this one."""
         return self._value(_RETRIED, (intent_id,)) is not None
 
+    def retried_as(self, intent_id: str) -> Summary | None:
+        """The newest intent that was made from this one; None when it was not retried."""
+        clause = " WHERE retry_of = ? ORDER BY seq DESC LIMIT 1"
+        return next(self._summaries(clause, (intent_id,)), None)
+
     def pauses(self) -> Sequence[Pause]:
         """See `ports.Catalog`."""
         pauses = [self._opener.pause(row) for row in self._rows(_PAUSES)]
@@ -310,9 +316,10 @@ class JournalReader:
         states: Collection[State] = (),
         target: Target | None = None,
         since: datetime | None = None,
+        unretried: bool = False,
         limit: int = 100,
     ) -> Sequence[Summary]:
-        """The newest intents that match, newest first."""
+        """The newest intents that match, newest first; `unretried`: none that was retried."""
         where: list[str] = []
         bindings: list[apsw.SQLiteValue] = []
         if states:
@@ -324,6 +331,8 @@ class JournalReader:
         if since is not None:
             where.append("received_at >= ?")
             bindings.append(to_microseconds(since))
+        if unretried:
+            where.append(_NOT_RETRIED)
         clause = f" WHERE {' AND '.join(where)}" if where else ""
         clause += " ORDER BY seq DESC LIMIT ?"
         return list(self._summaries(clause, (*bindings, limit)))
