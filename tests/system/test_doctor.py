@@ -315,6 +315,45 @@ def test_a_running_daemon_is_asked_what_it_does_whatever_the_shell_has(tmp_path:
     assert "page http://127.0.0.1:" in told["ports"]["message"]
 
 
+def test_the_porch_of_a_running_daemon_is_not_looked_for_in_the_settings_here(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    with site.daemon() as daemon:
+        done = site.command("doctor")
+        told = {each["subject"]: each for each in site.asked("doctor")}
+    assert done.returncode == 0, done.stdout
+    assert told["porch"]["grade"] == "ok"
+    assert told["porch"]["message"] == f"built in (says the daemon that runs, pid {daemon.pid})"
+
+    with site.daemon("-porch", site.porch("exit 0")):
+        absent = {each["subject"]: each for each in site.asked("doctor", "-porch", "no-such-porch")}
+        other = {each["subject"]: each for each in site.asked("doctor", "-porch", "builtin")}
+    assert absent["porch"]["grade"] == other["porch"]["grade"] == "warning"
+    assert "the settings given here" in absent["porch"]["message"]
+    assert "a command, not the one built in" in other["porch"]["message"]
+    assert "-porch" in absent["porch"]["hint"]
+
+
+def test_nobody_is_told_to_remove_a_folder_that_may_hold_journal_and_keys(
+    open_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    site = Site(open_folder)
+    served(site)
+    flags = ("-handoff", str(site.handoff), "-out", str(site.out))
+    findings(capsys, *flags)
+    os.seteuid(NOBODY)
+    try:
+        found = findings(capsys, *flags, "-run-as", "nobody")
+    finally:
+        os.seteuid(0)
+    owners = found["owners"]
+    assert (owners["grade"], "remove" in owners["hint"]) == ("bad", False)
+    assert "keep it" in owners["hint"]
+
+
 def doctor_of(folder: Path, *arguments: str) -> list[dict[str, str]]:
     """Run the command in its own process with nothing set; its findings."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("CONDUCTOR_")}

@@ -19,6 +19,7 @@ from conductor_loop.core.faults import ConductorError
 from conductor_loop.operations.in_force import InForce, in_force
 from conductor_loop.operations.protection_findings import (
     encryption_findings,
+    porch_finding,
     protection_findings,
     sandbox_finding,
 )
@@ -98,8 +99,8 @@ def _checks(
 ) -> Iterator[tuple[str, Check]]:
     """What is looked at, each by itself: one that fails says nothing of the others."""
     handoff, out, state_dir = settings.handoff, settings.out, settings.state_dir
-    users, pinned = trusted_users(settings), settings.porch_sha256 or ""
-    yield "porch", lambda: checkup.check_porch(settings.porch, users, pinned)
+    users = trusted_users(settings)
+    yield "porch", lambda: porch_finding(settings, known)
     yield "sandbox", lambda: sandbox_finding(settings, known)
     yield "handoff", lambda: checkup.check_folder("handoff", handoff)
     for name in checkup.OWN_FOLDERS:

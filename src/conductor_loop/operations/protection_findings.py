@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conductor_loop.adapters.checkup import Finding, Grade, check_sandbox
+from conductor_loop.adapters.checkup import Finding, Grade, check_porch, check_sandbox
 from conductor_loop.adapters.start_refusals import check_kek
 from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.protection import BUILTIN, PORCH
 from conductor_loop.core.sandbox import UNCONFINED
 from conductor_loop.operations.in_force import InForce, journal_form
 from conductor_loop.settings import Settings
+from conductor_loop.settings.confinement import trusted_users
 
 _NOT_RECORDED = "nothing that happens is recorded for proof"
 _UNGUARDED = "no anomaly detection, and what porch prints is kept as it is"
 _READABLE = "whoever can read its file reads every intent in it"
+_THEIR_PORCH = "give -porch, or -config, as the daemon was given it"
 _HERE = "so the settings given here; no daemon says otherwise"
 
 
@@ -42,6 +45,21 @@ def sandbox_finding(settings: Settings, found: InForce) -> Finding:
     if layer != UNCONFINED:
         return Finding("sandbox", Grade.OK, told)
     return Finding("sandbox", Grade.WARNING, told, "what it runs is not confined")
+
+
+def porch_finding(settings: Settings, found: InForce) -> Finding:
+    """The command of a start from here; a daemon that runs may have been given another one."""
+    here = check_porch(settings.porch, trusted_users(settings), settings.porch_sha256 or "")
+    theirs = found.said.publisher if found.is_running else ""
+    if theirs == BUILTIN:
+        return Finding("porch", Grade.OK, f"built in ({found.source})")
+    if theirs == PORCH and settings.porch == BUILTIN:
+        told = f"a command, not the one built in ({found.source})"
+        return Finding("porch", Grade.WARNING, told, _THEIR_PORCH)
+    if found.is_running and here.grade is Grade.BAD:
+        told = f"{here.message} (so the settings given here; the daemon that runs may have others)"
+        return Finding("porch", Grade.WARNING, told, _THEIR_PORCH)
+    return here
 
 
 def encryption_findings(settings: Settings) -> Iterator[Finding]:

@@ -186,7 +186,8 @@ def not_ours(shown: str, owner: int, daemon: int) -> CannotStart:
     return refused(
         "folder_not_ours",
         f"{shown} belongs to uid {owner}, who could swap claimed files",
-        f"run as that user, or remove it: a folder of uid {daemon} is made there",
+        "run as that user; if that is no daemon of yours, stop it and move the folder away, but"
+        f" keep it (journal and keys are in there): a folder of uid {daemon} is made there",
     )
 
 
