@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import BinaryIO
 
 from conductor_loop.cli.terminal import print_line
 from conductor_loop.core.admission import admit
@@ -28,7 +29,7 @@ class Judged:
     """As given on the command line."""
     body: bytes
     digest: str
-    """SHA-256 of the bytes, in hex."""
+    """SHA-256 of the bytes, in hex; empty when there are too many to be read."""
     faults: tuple[Fault, ...]
 
     @property
@@ -44,11 +45,11 @@ class Judged:
 
 def judge(source: str, rules: IntakeRules, limit: int) -> Judged:
     """Read a file, or standard input for `-`, and judge it. Raises UsageError: not readable."""
-    body = _read(source, limit + 1)
-    size = len(body)
-    digest = hashlib.sha256(body).hexdigest()
+    body, size = _read(source, limit + 1)
+    is_whole = len(body) <= limit
+    digest = hashlib.sha256(body).hexdigest() if is_whole else ""
     receipt = Receipt(b"", datetime.now(UTC), size, digest)
-    content = TooLarge(limit) if size > limit else Content(body)
+    content = Content(body) if is_whole else TooLarge(limit)
     event = admit(
         Arrival("", receipt, content), rules, newest=lambda _: None, is_imported=lambda *_: False
     )
@@ -73,13 +74,19 @@ def fault_fields(faults: Sequence[Fault]) -> list[dict[str, str]]:
     ]
 
 
-def _read(source: str, most: int) -> bytes:
+def _read(source: str, most: int) -> tuple[bytes, int]:
+    """The first bytes, and how many there are in all: 0 where a stream goes on."""
     try:
         if source == STDIN:
-            return sys.stdin.buffer.read(most)
+            return _read_from(sys.stdin.buffer, most)
         with open(source, "rb") as file:
-            return file.read(most)
+            return _read_from(file, most)
     except OSError as error:
         raise UsageError(
             f"cannot read {source}: {error.strerror}", hint="name a file, or - for standard input"
         ) from error
+
+
+def _read_from(file: BinaryIO, most: int) -> tuple[bytes, int]:
+    body = file.read(most)
+    return body, len(body) if len(body) < most else os.fstat(file.fileno()).st_size

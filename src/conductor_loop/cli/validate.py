@@ -66,6 +66,6 @@ def _fields(one: Judged) -> dict[str, object]:
         "file": one.source,
         "valid": not one.faults,
         "name_is_picked_up": not one.is_misnamed,
-        "sha256": one.digest,
+        "sha256": one.digest or None,
         "faults": fault_fields(one.faults),
     }

@@ -89,9 +89,11 @@ def _special(what: str) -> Fault:
 
 
 def _too_large(size: int, limit: int) -> Fault:
+    # A stream on standard input ends nobody knows where.
+    told = f"{size:,}" if size else "too many"
     return Fault(
         "too_large",
-        f"the file has {size:,} bytes, the limit is {limit:,}; it was not read",
+        f"the file has {told} bytes, the limit is {limit:,}; it was not read",
         "make it smaller, or raise CONDUCTOR_MAX_FILE_SIZE",
     )
 
