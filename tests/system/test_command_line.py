@@ -23,6 +23,7 @@ from conductor_loop.contracts import schema_text
 
 COMMAND = [sys.executable, "-m", "conductor_loop"]
 COMMANDS = list(SUMMARIES)
+GOOD_PATH = "handoff/intent-good.json"
 GOOD = (
     '{"intent_type": "scaling", "target": "cnf-simulator", "namespace": "oran-sim", "replicas": 3}'
 )
@@ -295,6 +296,21 @@ def test_validation_follows_the_settings(tmp_path: Path) -> None:
     assert "[too_large]" in small.stdout
 
 
+def test_a_file_that_is_too_large_is_told_with_its_real_size(tmp_path: Path) -> None:
+    big = tmp_path / "intent-big.json"
+    big.touch()
+    os.truncate(big, 11_000_000)
+    done = typed("validate", "intent-big.json", cwd=tmp_path)
+    assert "the file has 11,000,000 bytes, the limit is 10,485,760" in done.stdout
+    (found,) = json.loads(typed("validate", "-json", "intent-big.json", cwd=tmp_path).stdout)
+    assert found["sha256"] is None
+
+
+def test_a_stream_that_is_too_large_is_told_without_a_size() -> None:
+    done = typed("validate", "-", stdin=b" " * 21, CONDUCTOR_MAX_FILE_SIZE="20")
+    assert "the file has too many bytes, the limit is 20" in done.stdout
+
+
 def test_an_unusable_schema_is_told_before_anything_else(tmp_path: Path) -> None:
     done = typed("validate", "-schema", str(tmp_path / "none.json"), "-", stdin=GOOD.encode())
     assert done.returncode == 1
@@ -385,6 +401,28 @@ def test_once_with_nothing_to_do_succeeds_and_says_so(tmp_path: Path) -> None:
     assert done.stdout.startswith("nothing to do in ")
 
 
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", [["--version"], ["list", "--help"]], ids=" ".join)
+def test_an_output_that_takes_nothing_is_told_of_and_is_no_trace(
+    words: list[str], buffered: bool
+) -> None:
+    environment = clean_environment(PYTHONUNBUFFERED="" if buffered else "1")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("ERROR: the system refused: [Errno 28]")
+    assert len(done.stderr.splitlines()) == 2
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as nobody:
+        done = subprocess.run(
+            [*COMMAND, *words], stdout=nobody, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_warnings_of_the_daemon_go_into_its_log(tmp_path: Path) -> None:
     words = ("-once", "-porch", "builtin", "-log-file", "log")
     done = typed(*words, cwd=tmp_path, CONDUCTOR_HANDOF="in")
@@ -458,6 +496,49 @@ def test_bash_completes_commands_flags_words_and_paths(
         ["bash", "-c", script], cwd=two_intents, capture_output=True, text=True, timeout=60
     )
     assert (done.stdout.split(), done.stderr) == (completed, "")
+
+
+@pytest.mark.needs("bash")
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("state import o\t", ["state", "import", "old.json"]),
+        ("-porch ./o\t", ["-porch", "./old.json"]),
+        ("demo -folder h\t", ["demo", "-folder", "handoff/"]),
+        ("-handoff=h\t", ["-handoff=handoff/"]),
+        ("run -mode=s\t", ["run", "-mode=structured"]),
+        ("run -mode=direct -handof\t", ["run", "-mode=direct", "-handoff"]),
+        ("validate -schema=o\t hand\tintent-g\t", ["validate", "-schema=old.json", GOOD_PATH]),
+    ],
+    ids=repr,
+)
+def test_a_tab_in_bash_completes_what_follows_a_flag_or_its_equals_sign(
+    keys: str, words: list[str], two_intents: Path, bash_completion: Path
+) -> None:
+    (two_intents / "old.json").touch()
+    (two_intents / "rc").write_text(
+        f"source '{bash_completion}'\n"
+        'conductor-loop() { printf "%s\\n" "$@" > words; exit; }\nPS1="ready> "\n'
+    )
+    ours, theirs = pty.openpty()
+    with open(ours, "r+b", buffering=0) as screen:
+        shell = subprocess.Popen(
+            ["bash", "--noprofile", "--rcfile", "rc", "-i"],
+            cwd=two_intents,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=clean_environment(TERM="dumb"),
+            start_new_session=True,
+        )
+        os.close(theirs)
+        shown = b""
+        while b"ready> " not in shown:
+            shown += screen.read(65536)
+        screen.write(f"conductor-loop {keys}\n".encode())
+        everything_on(screen)
+        shell.wait(60)
+    assert (two_intents / "words").read_text().splitlines() == words
 
 
 def test_zsh_gets_a_script_of_its_own() -> None:

@@ -17,6 +17,24 @@ conductor-loop completion bash > /etc/bash_completion.d/conductor-loop
 conductor-loop completion zsh > ~/.zfunc/_conductor-loop
 """
 
+# What follows a flag that says nothing of it may be a file, which is left to readline.
+_IN_BASH = """
+_conductor_loop() {
+  # To bash `-flag=value` is three words, to shtab it must be two.
+  local at=$COMP_CWORD i words=()
+  for i in "${!COMP_WORDS[@]}"; do
+    if [[ ${COMP_WORDS[i]} == = && ${COMP_WORDS[i-1]} == -* ]]; then
+      if (( i == COMP_CWORD )); then words+=(""); elif (( i < COMP_CWORD )); then (( at -= 1 )); fi
+    else
+      words+=("${COMP_WORDS[i]}")
+    fi
+  done
+  local COMP_WORDS=("${words[@]}") COMP_CWORD=$at
+  _shtab_conductor_loop "$@"
+}
+complete -o bashdefault -o default -F _conductor_loop conductor-loop
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which shell."""
@@ -27,7 +45,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001  s
     """Let shtab write the script from the parsers of all commands."""
     import shtab
 
-    sys.stdout.write(shtab.complete(_whole_parser(), shell=args.shell) + "\n")
+    more = _IN_BASH if args.shell == "bash" else ""
+    sys.stdout.write(f"{shtab.complete(_whole_parser(), shell=args.shell)}\n{more}")
     return 0
 
 
