@@ -209,6 +209,14 @@ def test_row_25_an_old_journal_runs_nothing_again_with_the_log_switched_off(site
         shutil.copy(path, site.state)
     assert "journal_rolled_back" in _faults(site)
 
+    for words in (["pause"], ["state", "discard", site.intent_id("intent-a.json")]):
+        refused = site.command(*words)
+        assert refused.returncode == 1
+        assert "the journal is an old copy" in refused.stderr
+    (found,) = [f for f in site.asked("doctor") if f["subject"] == "journal"]
+    assert found["grade"] == "bad"
+    assert "the journal is an old copy" in found["message"]
+
     site.environment["CONDUCTOR_AUDIT_ENABLED"] = "false"
     refused = site.command(*site.flags, "-once")
     assert refused.returncode == 1

@@ -125,6 +125,24 @@ def test_a_pause_outlives_a_restart_and_tells_who_and_why(site: Site) -> None:
         assert daemon.has_said("everything resumed by")
 
 
+def test_no_command_denies_a_history_whose_journal_is_gone(site: Site) -> None:
+    site.hand_over_all({"intent-a.json": intent()})
+    site.once()
+    state = {"version": "1.0", "saved_at": "2025-01-01T00:00:00Z", "states": {}}
+    (site.top / "state.json").write_text(json.dumps(state))
+    (site.state / "journal.db").unlink()
+
+    for command in (
+        "list", "why intent-a.json", "pause", "retry -failed", "state export",
+        "state import state.json",
+    ):  # fmt: skip
+        assert "is gone, or empty" in refused(site, *command.split())
+    assert not (site.state / "journal.db").exists()
+
+    done(site, "state", "rebuild")
+    assert "in all: 1 published" in done(site, "list")
+
+
 def test_a_pause_can_be_set_and_lifted_while_no_daemon_runs(site: Site) -> None:
     site.once()
     site.hand_over_all({"intent-a.json": intent("amf"), "intent-b.json": intent("upf")})

@@ -259,6 +259,7 @@ def test_a_state_dir_that_is_closed_is_bad_and_all_else_is_told(
         "state dir",
         "state modes",
         "state disk",
+        "journal",
         "signing key",
         "encryption",
         "daemon",
@@ -298,6 +299,24 @@ def served(site: Site) -> None:
     site.hand_over_all({"intent-a.json": intent()})
     done = site.once("-porch", "builtin")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_journal_that_is_gone_is_bad(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    assert doctor(tmp_path, "-porch", "builtin")[1]["journal"] == "ok"
+    served(site)
+    status, grades = doctor(tmp_path, "-porch", "builtin")
+    assert (status, grades["journal"]) == (0, "ok")
+
+    (site.state / "journal.db").rename(tmp_path / "aside.db")
+    told = {each["subject"]: each for each in doctor_of(tmp_path)}
+    assert told["journal"]["grade"] == "bad"
+    assert "state rebuild" in told["journal"]["hint"]
+    assert not (site.state / "journal.db").exists()
+
+    (site.state / "journal.db").touch(0o600)
+    status, grades = doctor(tmp_path, "-porch", "builtin")
+    assert (status, grades["journal"], grades["encryption"]) == (1, "bad", "ok")
 
 
 def test_a_running_daemon_is_asked_what_it_does_whatever_the_shell_has(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ import apsw
 import pytest
 
 from conductor_loop.adapters.journal import database, open_journal, open_reader
-from conductor_loop.adapters.journal.database import FILE_NAME, SCHEMA_VERSION
-from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
+from conductor_loop.adapters.journal.database import ANCHOR_SUFFIX, FILE_NAME, SCHEMA_VERSION
 from conductor_loop.core.events import Admitted, Published, Run, Started
 from conductor_loop.core.faults import CannotStart, DurabilityLost
 from conductor_loop.core.intent import Target
@@ -136,8 +135,38 @@ async def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(
             attempt()
         assert refusal.value.code == "journal_unreadable"
         assert str(path) in refusal.value.message
+        assert "conductor-loop state rebuild" in refusal.value.hint
 
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("left", ["anchor", "audit log"])
+@pytest.mark.parametrize("content", [None, b""], ids=["gone", "empty"])
+@in_a_loop
+async def test_a_journal_that_is_gone_is_not_made_anew_where_something_tells_of_it(
+    tmp_path: Path, left: str, content: bytes | None
+) -> None:
+    await journal_with(tmp_path, admission(1))
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        if left != "anchor" or not path.name.endswith(ANCHOR_SUFFIX):
+            path.unlink()
+    if left == "audit log":
+        (tmp_path / "audit").mkdir()
+        (tmp_path / "audit/audit-000000000001.jsonl").write_text("{}\n")
+    if content is not None:
+        (tmp_path / FILE_NAME).write_bytes(content)
+    before = {path: path.stat().st_size for path in tmp_path.iterdir()}
+
+    for attempt in (lambda: open_journal(tmp_path, FakeClock()), lambda: open_reader(tmp_path)):
+        with pytest.raises(CannotStart) as refusal:
+            attempt()
+        assert refusal.value.code == "journal_gone"
+        assert "conductor-loop restore" in refusal.value.hint
+        assert "conductor-loop state rebuild" in refusal.value.hint
+
+    assert {path: path.stat().st_size for path in tmp_path.iterdir()} == before
+    # What puts one there says so.
+    await open_journal(tmp_path, FakeClock(), is_copy=True).close()
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "link"])

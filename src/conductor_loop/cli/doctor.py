@@ -17,6 +17,7 @@ from conductor_loop.cli.terminal import print_json, print_line
 from conductor_loop.core.control import Health
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.operations.in_force import InForce, in_force
+from conductor_loop.operations.journal_finding import journal_finding
 from conductor_loop.operations.protection_findings import (
     encryption_findings,
     porch_finding,
@@ -120,6 +121,7 @@ def _checks(
     yield "memory", lambda: checkup.check_memory(settings.memory_mark())
     if producer:
         yield "producer", lambda: checkup.check_producer(producer, handoff)
+    yield "journal", lambda: journal_finding(settings)
     yield "schema", lambda: _schema(settings)
     yield "signing key", lambda: _key(settings)
     if settings.traces:

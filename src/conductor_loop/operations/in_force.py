@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conductor_loop.adapters.checkup import stands
 from conductor_loop.adapters.control_socket import DaemonSilent, ask
-from conductor_loop.adapters.journal.database import FILE_NAME
+from conductor_loop.adapters.journal.database import FILE_NAME, JournalGone, NoJournal
 from conductor_loop.adapters.journal.reader import open_reader
 from conductor_loop.core.control import Look
 from conductor_loop.core.faults import ConductorError
@@ -66,7 +66,11 @@ def journal_form(state_dir: Path, kek_file: Path | None) -> JournalForm | None:
     """Look into the journal's file; None when there is none. Raises ConductorError and OSError."""
     if not stands(state_dir / FILE_NAME):
         return None
-    with closing(open_reader(state_dir, kek_file, leaves_no_trace=True)) as reader:
+    try:
+        reader = open_reader(state_dir, kek_file, leaves_no_trace=True)
+    except (NoJournal, JournalGone):  # it is empty
+        return None
+    with closing(reader):
         before = max(0, reader.last_seq() - _MOST_ENTRIES)
         _, entries, passed_over = reader.trusted_after(before, _MOST_ENTRIES)
         return JournalForm(reader.is_sealed, len(entries) + passed_over, passed_over)

@@ -17,16 +17,20 @@ from pathlib import Path
 import msgspec
 
 from conductor_loop import disk
+from conductor_loop.adapters.audit_files import log_files
 from conductor_loop.adapters.backup.making import FORMAT, MANIFEST, Manifest
 from conductor_loop.adapters.backup.parcel import Identity, unseal
-from conductor_loop.adapters.backup.trail import log_files
 from conductor_loop.adapters.clock import SystemClock
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.journal.checking import check_journal
-from conductor_loop.adapters.journal.database import FILE_NAME, NoJournal, require_journal
+from conductor_loop.adapters.journal.database import (
+    ANCHOR_SUFFIX,
+    FILE_NAME,
+    NoJournal,
+    require_journal,
+)
 from conductor_loop.adapters.journal.kek_file import own_kek_file
-from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
 from conductor_loop.adapters.keys.public import keys_of, read_chain
 from conductor_loop.adapters.verdict_files import named_records, status_files
@@ -43,6 +47,7 @@ from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import LOST_TO, RESTORED, severity_of
 from conductor_loop.core.wording import timestamp
 from conductor_loop.projections.audit.reading import lines_of
+from conductor_loop.projections.audit.start import require_newest
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import step_down
 from conductor_loop.settings.intake import intake_rules
@@ -120,6 +125,7 @@ def discard(settings: Settings, intent_ids: Sequence[str]) -> Sequence[str]:
     async def drop(held: _Held) -> Sequence[str]:
         journal = open_journal(Path(held.layout.state_path), held.clock, sealing(settings))
         try:
+            require_newest(held.layout.state, journal.reader)
             return await journal.discard(intent_ids, held.by)
         finally:
             await journal.close()

@@ -5,22 +5,14 @@ Reads while a daemon appends. What stands behind the newest signature may be a w
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import IO
 
+from conductor_loop.adapters.audit_files import log_files
 from conductor_loop.adapters.backup.parcel import Part, whole
-from conductor_loop.core.audit.naming import FOLDER, LOG_FILE, SIGNATURE
+from conductor_loop.core.audit.naming import FOLDER, SIGNATURE
 
 _BLOCK = 1 << 20
-
-
-def log_files(state_dir: Path) -> list[Path]:
-    """The files of the log, oldest first; none where it is switched off."""
-    folder = state_dir / FOLDER
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if re.fullmatch(LOG_FILE, path.name))
 
 
 def trail(state_dir: Path) -> dict[str, Part]:

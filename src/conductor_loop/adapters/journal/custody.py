@@ -15,10 +15,13 @@ from conductor_loop.adapters.journal.data_keys import (
     first_keys,
     unlock_for_writing,
 )
-from conductor_loop.adapters.journal.database import FILE_NAME, open_for_reading
+from conductor_loop.adapters.journal.database import (
+    ANCHOR_SUFFIX,
+    FILE_NAME,
+    open_for_reading,
+)
 from conductor_loop.adapters.journal.first_look import look_at_start
 from conductor_loop.adapters.journal.ledger import (
-    ANCHOR_SUFFIX,
     Anchor,
     Count,
     Found,

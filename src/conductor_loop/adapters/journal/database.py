@@ -9,9 +9,11 @@ from pathlib import Path
 
 import apsw
 
+from conductor_loop.adapters.audit_files import log_files
 from conductor_loop.core.faults import CannotStart
 
 FILE_NAME = "journal.db"
+ANCHOR_SUFFIX = ".anchor"
 SCHEMA_VERSION = 1
 MADE_IF_MISSING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,13 +51,16 @@ def open_database(path: Path, flags: int, query: str = "") -> apsw.Connection:
 
 
 def open_for_writing(
-    path: Path, begin: Callable[[apsw.Connection], None] | None = None
+    path: Path, begin: Callable[[apsw.Connection], None] | None = None, *, is_copy: bool = False
 ) -> apsw.Connection:
     """Open or make the journal, bring its schema up to date, and return the only writer.
 
-    `begin` is called for a new one, inside the transaction that makes it.
-    Raises CannotStart: newer schema, not a journal, not writable.
+    `begin` is called for a new one, inside the transaction that makes it; only with `is_copy` may
+    that stand in for one that was there before.
+    Raises CannotStart: gone, newer schema, not a journal, not writable.
     """
+    if not is_copy:
+        _refuse_gone(path)
     try:
         # SQLite gives -wal and -shm the mode of the main file, so that file is made first.
         _make_private(path)
@@ -83,14 +88,15 @@ def open_for_writing(
 def require_journal(path: Path) -> None:
     """Raise CannotStart where there is none, instead of making one in the wrong folder."""
     if not path.exists():
-        raise _no_journal(path)
+        raise _missing(path)
 
 
 def open_for_reading(path: Path, *, leaves_no_trace: bool = False) -> apsw.Connection:
     """Open an existing journal for queries only.
 
     `leaves_no_trace`: for one short look, also make no file beside a journal that nobody has open.
-    Raises CannotStart: none there (or none yet: it is just being made), newer schema, unreadable.
+    Raises CannotStart: none there (gone, or none yet: it is just being made), newer schema,
+    unreadable.
     """
     require_journal(path)
     try:
@@ -104,7 +110,7 @@ def open_for_reading(path: Path, *, leaves_no_trace: bool = False) -> apsw.Conne
     except (*_GARBLED, *_REFUSED) as error:
         raise _unreadable(path, error) from error
     if version == 0:
-        raise _no_journal(path)
+        raise _missing(path)
     _refuse_newer(version, path)
     return connection
 
@@ -119,7 +125,32 @@ class NoJournal(CannotStart):
     code = "no_journal"
 
 
-def _no_journal(path: Path) -> NoJournal:
+class JournalGone(CannotStart):
+    """There is none any more: a new one would run again what had been run."""
+
+    code = "journal_gone"
+
+
+def _refuse_gone(path: Path) -> None:
+    is_there = path.exists() and path.stat().st_size
+    if not is_there and _has_past(path):
+        raise _missing(path)
+
+
+def _has_past(path: Path) -> bool:
+    """Whether what lies beside a journal tells that there was one."""
+    anchor = path.with_name(f"{path.name}{ANCHOR_SUFFIX}")
+    return any(each.exists() and each.stat().st_size for each in (anchor, *log_files(path.parent)))
+
+
+def _missing(path: Path) -> CannotStart:
+    if _has_past(path):
+        return JournalGone(
+            f"the journal {path.absolute()} is gone, or empty: its anchor or the audit log beside "
+            "it tells that there was one",
+            hint="put it back; or restore a backup: conductor-loop restore; or conductor-loop "
+            "state rebuild, which takes final results from the verdicts",
+        )
     return NoJournal(
         f"no journal at {path.absolute()}",
         hint="nothing was handed over here yet; or name its folder by -handoff or -config FILE",
@@ -130,7 +161,7 @@ def _unreadable(path: Path, error: Exception) -> CannotStart:
     return CannotStart(
         f"{path} is not a journal that can be read: {error}",
         code="journal_unreadable",
-        hint="check its mode; a damaged one: move it aside (keep it), or restore a backup",
+        hint="check its mode; for a damaged one restore a backup, or: conductor-loop state rebuild",
     )
 
 

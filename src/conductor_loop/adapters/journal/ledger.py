@@ -23,7 +23,6 @@ from conductor_loop.adapters.journal.side_rows import TABLES, Change
 from conductor_loop.core.faults import CannotStart, JournalDamaged
 
 _log = logging.getLogger("conductor_loop.journal")
-ANCHOR_SUFFIX = ".anchor"
 _PLACE, _ANCHOR_PLACE = b"ledger.count", b"anchor"
 _READ = "SELECT count FROM ledger"
 _WRITE = "INSERT OR REPLACE INTO ledger (only, count) VALUES (1, ?)"

@@ -16,8 +16,8 @@ import apsw
 import msgspec
 
 from conductor_loop.adapters.journal.data_keys import Sealing, first_keys
-from conductor_loop.adapters.journal.database import FILE_NAME, copy_aside
-from conductor_loop.adapters.journal.ledger import ANCHOR_SUFFIX, begin_count
+from conductor_loop.adapters.journal.database import ANCHOR_SUFFIX, FILE_NAME, copy_aside
+from conductor_loop.adapters.journal.ledger import begin_count
 from conductor_loop.adapters.journal.opening import Row
 from conductor_loop.adapters.journal.rows import file_key, keys_of, pause_key
 from conductor_loop.adapters.journal.sealing import (

@@ -95,7 +95,9 @@ class SqliteJournal:
     def open(cls, state_dir: Path, clock: Clock, sealing: Sealing, *, is_copy: bool) -> Self:
         """See `open_journal`."""
         path, at = state_dir / FILE_NAME, to_microseconds(clock.now())
-        connection = open_for_writing(path, lambda new: begin_sealed(new, state_dir, sealing, at))
+        connection = open_for_writing(
+            path, lambda new: begin_sealed(new, state_dir, sealing, at), is_copy=is_copy
+        )
         try:
             custody = take_custody(connection, state_dir, sealing, at, is_copy=is_copy)
             reader = JournalReader(open_for_reading(path), custody.sealer)

@@ -57,16 +57,25 @@ class Unkept:
 
 def look_at_unkept(state: int, feed: Relayed, catalog: Open) -> Unkept:
     """Hold the journal against a log that is switched off; reads only. Raises CannotStart."""
-    try:
-        told = _told_on_disk(state)
-    except OSError as error:
-        raise _unusable(error) from error
-    _require_newer(catalog, told)
+    told = require_newest(state, catalog)
     position = feed.position()
     is_cut = told < position and (
         why_untold(told, position, feed, is_new=not told).reason not in INNOCENT
     )
     return Unkept(position if is_cut else told, is_cut)
+
+
+def require_newest(state: int, catalog: Open) -> int:
+    """Up to which entry of the journal the log inside a state dir tells; reads only.
+
+    Raises CannotStart when the journal does not go as far.
+    """
+    try:
+        told = _told_on_disk(state)
+    except OSError as error:
+        raise _unusable(error) from error
+    _require_newer(catalog, told)
+    return told
 
 
 def _told_on_disk(state: int) -> int:
