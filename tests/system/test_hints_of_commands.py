@@ -61,6 +61,23 @@ def test_the_commands_of_an_error_log_find_its_daemon(elsewhere: Site) -> None:
     assert "retried as" in pasted(elsewhere, retry)
 
 
+def test_a_command_without_the_daemons_state_dir_is_told_what_it_is(elsewhere: Site) -> None:
+    elsewhere.hand_over_all({"../intent-a.json": intent()})
+    folder = ("-handoff", str(elsewhere.handoff))
+    with elsewhere.daemon("-porch", "builtin") as daemon:
+        submitted = elsewhere.command("submit", *folder, "--wait", "intent-a.json")
+        elsewhere.hand_over("intent-b.json", b"{}")
+        for words in (["list"], ["why", "intent-a.json"], ["pause"], ["health"]):
+            done = elsewhere.command(*words, *folder)
+            assert done.returncode == 1
+            assert f"a daemon (pid {daemon.pid}) serves" in done.stderr
+            assert done.stderr.endswith(f"-state-dir {elsewhere.state}\n")
+        found = {f["subject"]: f for f in elsewhere.asked("doctor", *folder)}
+    assert (submitted.returncode, submitted.stderr) == (0, "")
+    assert found["daemon"]["grade"] == "warning"
+    assert f"a daemon (pid {daemon.pid}) serves" in found["daemon"]["message"]
+
+
 def test_an_error_log_of_an_intents_own_fault_asks_for_a_corrected_file_first(site: Site) -> None:
     site.hand_over_all({"intent-a.json": intent()})
     site.once("-porch", site.porch("exit 2"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conductor_loop.adapters.handoff.layout import open_layout
-from conductor_loop.adapters.handoff.lock import Lock, hold_lock
+from conductor_loop.adapters.handoff.lock import Lock, hold_lock, served_elsewhere
 from conductor_loop.core.faults import CannotStart
 
 SINCE = datetime(2026, 3, 1, 10, 30, tzinfo=UTC)
@@ -45,6 +46,43 @@ def test_a_second_daemon_is_refused_and_told_who_is_first(tmp_path: Path) -> Non
     assert "2026-03-01T10:30:00" in error.message
     assert str(tmp_path) in error.message
     assert error.hint
+
+
+def test_whoever_asks_another_state_dir_is_told_of_the_one_that_is_in_use(tmp_path: Path) -> None:
+    handoff, state = tmp_path / "handoff", tmp_path / "the state"
+    inside = handoff / ".conductor"
+    assert served_elsewhere(handoff, inside) is None
+    assert not handoff.exists()
+    with ExitStack() as opened:
+        held(opened, handoff, state)
+        assert served_elsewhere(handoff, state) is None
+        told = served_elsewhere(handoff, inside)
+        assert told is not None
+        assert told.is_certain
+        assert f"pid {os.getpid()}" in told.message
+        assert f"-state-dir '{state}'" in told.hint
+        with pytest.raises(CannotStart) as raised:
+            held(opened, handoff)
+        assert f"-state-dir '{state}'" in raised.value.hint
+    assert served_elsewhere(handoff, inside) is None  # what it wrote outlives it
+
+
+def test_a_lock_of_a_version_that_named_no_state_dir_is_understood(tmp_path: Path) -> None:
+    with ExitStack() as opened:
+        held(opened, tmp_path, tmp_path / "state")
+        lock = tmp_path / ".conductor/lock"
+        said = json.loads(lock.read_bytes())
+        del said["state_dir"]
+        lock.write_text(json.dumps(said))
+
+        told = served_elsewhere(tmp_path, tmp_path / ".conductor")
+        assert told is not None
+        assert not told.is_certain
+        assert f"pid {os.getpid()}" in told.message
+        assert "give its -state-dir" in told.hint
+
+        lock.write_bytes(b"\xff{")
+        assert served_elsewhere(tmp_path, tmp_path / ".conductor") is None
 
 
 def test_two_handoffs_may_not_share_a_state_dir(tmp_path: Path) -> None:

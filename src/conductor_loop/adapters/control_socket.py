@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from conductor_loop.adapters.control_token import ControlToken, read_token
+from conductor_loop.adapters.handoff.lock import served_elsewhere
 from conductor_loop.adapters.users import user_name
 from conductor_loop.core.control import (
     Health,
@@ -309,9 +310,9 @@ def _let_in(reply: Reply) -> Reply:
     return reply
 
 
-def no_daemon(state_dir: Path) -> CannotStart:
+def no_daemon(handoff: Path, state_dir: Path) -> CannotStart:
     """What to say where nobody answers, which may not be the folder that is meant."""
-    return CannotStart(
+    return served_elsewhere(handoff, state_dir) or CannotStart(
         f"no daemon runs on {state_dir.absolute()}",
         code="no_daemon",
         hint="if it runs on another folder, give its -handoff, or its settings with -config FILE;"

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _reload(settings: Settings, *, as_json: bool) -> int:
     reply = ask(settings.state_dir, Reload())
     if reply is None:
-        raise no_daemon(settings.state_dir)
+        raise no_daemon(settings.handoff, settings.state_dir)
     if as_json:
         print_json(
             {

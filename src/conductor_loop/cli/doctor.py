@@ -10,6 +10,7 @@ from functools import partial
 from conductor_loop.adapters import checkup
 from conductor_loop.adapters.checkup import Finding, Grade
 from conductor_loop.adapters.control_socket import ask
+from conductor_loop.adapters.handoff.lock import served_elsewhere
 from conductor_loop.adapters.intent_check import check_against
 from conductor_loop.adapters.start_refusals import check_owners
 from conductor_loop.cli.flags import add_settings
@@ -182,6 +183,9 @@ def _daemon(settings: Settings) -> Finding:
     except ConductorError as error:
         return Finding("daemon", Grade.BAD, error.message, error.hint)
     if reply is None:
+        other = served_elsewhere(settings.handoff, settings.state_dir)
+        if other is not None:
+            return Finding("daemon", Grade.WARNING, other.message, other.hint)
         return Finding("daemon", Grade.OK, "none runs here")
     bad = ", ".join(check.name for check in reply.checks if not check.ok)
     if bad:

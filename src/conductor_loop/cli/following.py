@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from conductor_loop.adapters.control_socket import ControlRefused, DaemonSilent, ask
+from conductor_loop.adapters.handoff.lock import served_elsewhere
 from conductor_loop.adapters.journal.reader import JournalReader, open_reader
 from conductor_loop.core.admission import IMPORTED
 from conductor_loop.core.control import Health
@@ -56,6 +57,7 @@ class Follower:
     """Looks at one handoff folder and its journal, as far as this user may."""
 
     def __init__(self, settings: Settings) -> None:
+        self._handoff = settings.handoff
         self._status = settings.handoff / "status"
         self._state_dir = settings.state_dir
         self._kek_file = settings.kek_file
@@ -70,9 +72,12 @@ class Follower:
     def is_watched(self) -> bool:
         """Tell whether a daemon runs; where this user may not know, one is assumed."""
         try:
-            return ask(self._state_dir, Health()) is not None
+            if ask(self._state_dir, Health()) is not None:
+                return True
         except (DaemonSilent, ControlRefused, PermissionError):
             return True
+        other = served_elsewhere(self._handoff, self._state_dir)
+        return other is not None and other.is_certain
 
     def expect(self, name: bytes, digest: str) -> Submission:
         """Note what is there under this name, before the file is handed over."""

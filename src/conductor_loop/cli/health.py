@@ -60,7 +60,7 @@ def _asked(settings: Settings) -> tuple[Reply | None, ConductorError | None]:
         if not isinstance(told, ConductorError):
             raise
         return None, told
-    return reply, None if reply else no_daemon(settings.state_dir)
+    return reply, None if reply else no_daemon(settings.handoff, settings.state_dir)
 
 
 def _fields(error: ConductorError) -> dict[str, str]:

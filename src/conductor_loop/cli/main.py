@@ -102,12 +102,20 @@ def _run(arguments: tuple[str, ...]) -> int:
     if asked.name != "run":  # which puts them into its log
         for warning in settings.warnings:
             print_warning(warning)
+    from conductor_loop.core.faults import CannotStart
+
     try:
         return command.run(understood.args, settings)
     except PermissionError as error:
         from conductor_loop.cli.permission import explained
 
         raise explained(error, settings) from error
+    except CannotStart as error:
+        if error.code not in ("no_journal", "journal_gone"):
+            raise
+        from conductor_loop.adapters.handoff.lock import served_elsewhere
+
+        raise served_elsewhere(settings.handoff, settings.state_dir) or error from error
 
 
 def have_standard_streams() -> None:

@@ -78,9 +78,12 @@ def why_unclaimed(settings: Settings, word: str) -> NotTakenYet | None:
 
 
 def none_ever_ran(settings: Settings) -> NoDaemonYet | None:
-    """What to say of a folder without a journal in which files wait; None: none waits."""
+    """What to say of a folder without a journal in which files wait.
+
+    None where none waits, or a daemon serves the folder with a state dir that was not given.
+    """
     names = unclaimed(settings.handoff)
-    if not names:
+    if not names or is_served(settings):
         return None
     files = counted(len(names), "file waits", "files wait")
     return NoDaemonYet(f"{files} in {settings.handoff}; no daemon has run here yet", hint=_START)

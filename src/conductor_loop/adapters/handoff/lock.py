@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import socket
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,9 +16,11 @@ import msgspec
 
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.naming import shown
 
 _LOCK_NAME = b"lock"
-_LONGEST = 4_096
+_LONGEST = 32_768
+_ALL_LOCKS = Path("/proc/locks")  # proc_locks(5)
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -25,6 +29,16 @@ class Holder(msgspec.Struct, frozen=True):
     pid: int
     host: str
     since: datetime
+    state_dir: str = ""
+    """The whole path of its state dir, as `shown`; empty where a version before did not say."""
+
+
+class ServedElsewhere(CannotStart):
+    """A daemon serves the folder, and does not answer in the state dir that was asked."""
+
+    code = "other_state_dir"
+    is_certain = True
+    """Whether the daemon is known to have another state dir; it may be starting otherwise."""
 
 
 class Lock:
@@ -77,7 +91,67 @@ def hold_lock(layout: Layout, since: datetime) -> Lock:
 
     A child forked afterwards without exec would share them: fork such children first.
     """
-    return Lock(layout, Holder(os.getpid(), socket.gethostname(), since))
+    state_dir = _shown(layout.state_path)
+    return Lock(layout, Holder(os.getpid(), socket.gethostname(), since, state_dir))
+
+
+def served_elsewhere(handoff: Path, state_dir: Path) -> ServedElsewhere | None:
+    """What to say of a state dir where nobody answers: a daemon serves the folder with another.
+
+    None when nobody does, or with this one, or where that cannot be told. Only looks: to try the
+    lock could refuse a daemon that starts at that moment.
+    """
+    holder = _holder_now(handoff / ".conductor" / os.fsdecode(_LOCK_NAME))
+    if holder is None or holder.state_dir == _shown(os.path.realpath(state_dir)):
+        return None
+    if holder.state_dir:
+        return ServedElsewhere(
+            f"a daemon (pid {holder.pid}) serves {handoff.absolute()} with another state dir than "
+            f"{state_dir.absolute()}",
+            hint=f"give its state dir: {_flag(holder)}",
+        )
+    uncertain = ServedElsewhere(
+        f"a daemon (pid {holder.pid}) serves {handoff.absolute()}, and none answers in "
+        f"{state_dir.absolute()}",
+        hint="if it has another state dir, give its -state-dir",
+    )
+    uncertain.is_certain = False
+    return uncertain
+
+
+def _holder_now(path: Path) -> Holder | None:
+    """Who holds a lock at this moment."""
+    with contextlib.ExitStack() as opened:
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            opened.callback(os.close, handle)
+            said = _holder_in(os.pread(handle, _LONGEST, 0))
+            pid = _locking(os.fstat(handle), said.pid) if said else None
+        except OSError:
+            return None
+    return msgspec.structs.replace(said, pid=pid) if said and pid else None
+
+
+def _locking(file: os.stat_result, told: int) -> int | None:
+    """The process that the kernel names as holder of a file's lock, as it is numbered here.
+
+    Some file systems have another device there (btrfs): then the pid that it told of must agree.
+    """
+    device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}"
+    for line in _ALL_LOCKS.read_text(encoding="ascii").splitlines():
+        _, kind, _, _, pid, place, *_ = line.replace("-> ", "").split()
+        where, _, inode = place.rpartition(":")
+        if kind == "FLOCK" and inode == str(file.st_ino) and (where == device or pid == str(told)):
+            return int(pid)
+    return None
+
+
+def _shown(path: str) -> str:
+    return shown(os.fsencode(path))
+
+
+def _flag(other: Holder) -> str:
+    return f"-state-dir {shlex.quote(other.state_dir)}"
 
 
 def _locked(folder: int, holder: Holder, busy: str) -> int:
@@ -88,7 +162,8 @@ def _locked(folder: int, holder: Holder, busy: str) -> int:
             opened.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _already_running(busy, _holder_in(os.pread(handle, _LONGEST, 0))) from None
+            other = _holder_in(os.pread(handle, _LONGEST, 0))
+            raise _already_running(busy, other, holder) from None
         except OSError as error:
             raise _unusable(error) from error
         _sign(handle, holder)
@@ -117,11 +192,14 @@ def _unusable(error: OSError) -> CannotStart:
     )
 
 
-def _already_running(busy: str, other: Holder | None) -> CannotStart:
+def _already_running(busy: str, other: Holder | None, own: Holder) -> CannotStart:
     who = f": pid {other.pid} on {other.host}, since {other.since.isoformat()}" if other else ""
+    is_elsewhere = other and other.state_dir not in ("", own.state_dir)
+    to_ask = f"; to ask it, give its state dir: {_flag(other)}" if other and is_elsewhere else ""
     return CannotStart(
         busy + who,
-        hint="one daemon serves one handoff folder with one state dir; stop that one first",
+        hint="one daemon serves one handoff folder with one state dir; stop that one first"
+        + to_ask,
         code="already_running",
     )
 
