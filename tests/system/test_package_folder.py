@@ -63,6 +63,19 @@ def refused(folder: PackageFolder, package: Package) -> Failure:
     return failure
 
 
+def _read(name: str, folder: int) -> bytes:
+    with open(name, "rb", opener=lambda path, flags: os.open(path, flags, dir_fd=folder)) as file:
+        return file.read()
+
+
+@contextmanager
+def closing_handle(handle: int) -> Iterator[int]:
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -119,14 +132,19 @@ def test_a_package_that_is_there_already_is_not_written(folder: PackageFolder, o
     assert {path: path.stat() for path in before} == before
 
 
-def test_the_folder_before_last_is_written_anew(folder: PackageFolder, out: Path) -> None:
-    inodes = []
-    for package in (ONE, TWO, THREE, ONE):
-        put(folder, package)
-        folder.settle()
-        inodes.append((package_path(out) / "patch.yaml").stat().st_ino)
-    assert inodes[:2] == inodes[2:]
-    assert inodes[0] != inodes[1]
+def test_who_holds_a_folder_open_finds_no_other_packages_files_in_it(
+    folder: PackageFolder, out: Path
+) -> None:
+    def seen_in(handle: int) -> dict[str, bytes]:
+        return {name: _read(name, handle) for name in os.listdir(handle)}
+
+    put(folder, MANY)
+    with closing_handle(os.open(package_path(out), os.O_RDONLY)) as held:
+        put(folder, Package(TARGET, dict.fromkeys(MANY.files, b"next\n")))
+        assert seen_in(held) == MANY.files
+        for content in (b"after next\n", b"last\n"):
+            put(folder, Package(TARGET, dict.fromkeys(MANY.files, content)))
+            assert seen_in(held) == {}
 
 
 def test_a_file_that_somebody_still_reads_is_not_written_over(
@@ -457,6 +475,39 @@ def test_a_kill_at_any_step_leaves_the_old_package_or_the_new_one(tmp_path: Path
         tmp_path,
     )
     assert all(int(step) > 15 for step in steps.split())
+
+
+def test_a_reader_at_any_step_ends_nothing_and_finds_no_file_half_written(tmp_path: Path) -> None:
+    # Before each thing that is done to a file, by Python's own audit events, somebody looks
+    # through every folder that was ever in OUT.
+    script = """
+        def look():
+            for handle, package in held:
+                for name in os.listdir(handle):
+                    file = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=handle)
+                    assert os.read(file, 1 << 16) == package.files[name], name
+                    os.close(file)
+
+        def reader(event, _):
+            global is_looking, looks
+            if event.startswith(("open", "os.", "fcntl", "shutil")) and not is_looking:
+                is_looking = True
+                look()
+                is_looking = False
+                looks += 1
+
+        (top / "state").mkdir()
+        folder = PackageFolder.open(top / "out", top / "state")
+        held, is_looking, looks = [], False, 0
+        sys.addaudithook(reader)
+        for size in (9000, 20, 5000, 1, 9000):
+            package = Package(TARGET, {"Kptfile": b"k" * size, "patch.yaml": b"p%d" % size})
+            assert isinstance(folder.put(package, print), Placed)
+            folder.settle()
+            held.append((os.open(top / "out/oran-sim/upf", os.O_RDONLY), package))
+        print(looks)
+    """
+    assert int(run_script(script, tmp_path)) > 50
 
 
 @pytest.mark.needs("strace")

@@ -4,15 +4,14 @@
     STAGING/written/NS/TARGET  what was last put there: a line `SHA-256  FILE` for each file
     STAGING/edited/NS/TARGET   the last folder edited by hand that a package took the place of
 
-What a crash leaves in `staged` is written over by the target's next package. Writing the folder
-before last anew, rather than making and removing one each time, saves most of the work.
+What is left in `staged` is removed for the target's next package and never written over: somebody
+may have opened that folder in OUT and still read it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -190,29 +189,24 @@ def _write_folder(
     modes: disk.Modes,
     unsynced: Callable[[int], None],
 ) -> None:
-    is_new = _make(parent, name)
+    if not _make(parent, name):
+        _remove_folder(parent, name)
+        os.mkdir(name, _PRIVATE_FOLDER, dir_fd=parent)
     with Closing(disk.open_folder(name, inside=parent)) as folder:
-        if not is_new:
-            for other in set(os.listdir(folder)).difference(files):
-                _remove(folder, other)
         for file, content in files.items():
-            with Closing(_written_file(folder, file, content, is_new)) as handle:
+            handle = disk.write_new(folder, file.encode(), content, _PRIVATE_FILE)
+            with Closing(handle):
                 os.fchmod(handle, modes.file)
                 unsynced(handle)
         os.fchmod(folder, modes.folder)
         unsynced(folder)
 
 
-def _written_file(folder: int, name: str, content: bytes, is_new: bool) -> int:
-    handle = None if is_new else _open_alone(folder, name)
-    if handle is None:
-        return disk.write_new(folder, name.encode(), content, _PRIVATE_FILE)
-    try:
-        _overwrite(handle, content)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
+def _remove_folder(parent: int, name: str) -> None:
+    with Closing(disk.open_folder(name, inside=parent)) as folder:
+        for file in os.listdir(folder):
+            _remove(folder, file)
+    os.rmdir(name, dir_fd=parent)
 
 
 def _overwrite(handle: int, content: bytes) -> None:
@@ -223,38 +217,6 @@ def _overwrite(handle: int, content: bytes) -> None:
         done += os.pwrite(handle, content[done:], done)
     if os.fstat(handle).st_size != done:
         os.ftruncate(handle, done)
-
-
-def _open_alone(folder: int, name: str) -> int | None:
-    """Open a file of an earlier package to be written over, unless anybody else would see that.
-
-    Else, as where nothing can tell (no leases, fcntl(2)), it is removed; None then.
-    """
-    try:
-        handle = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        _remove(folder, name)
-        return None
-    if _is_alone(handle):
-        return handle
-    os.close(handle)
-    _remove(folder, name)
-    return None
-
-
-def _is_alone(handle: int) -> bool:
-    facts = os.fstat(handle)
-    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
-        return False
-    try:
-        # Granted only while nobody else has the file open.
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except (OSError, AttributeError):  # AttributeError: not on Linux
-        return False
-    return True
 
 
 def _remove(folder: int, name: str) -> None:
