@@ -292,6 +292,35 @@ def test_who_wrote_a_folder_is_remembered_across_processes(tmp_path: Path, out: 
             assert not put(folder, package).notes
 
 
+def test_what_was_written_is_remembered_for_each_out(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    for name, package in (("a", ONE), ("b", TWO), ("a", THREE), ("b", ONE)):
+        with closing(PackageFolder.open(tmp_path / name, tmp_path / "state")) as folder:
+            assert not put(folder, package).notes
+
+
+def test_what_was_written_is_remembered_of_folders_that_were_moved_together(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "here" / "state").mkdir(parents=True)
+    with closing(PackageFolder.open(tmp_path / "here/out", tmp_path / "here/state")) as folder:
+        put(folder, ONE)
+    (tmp_path / "here").rename(tmp_path / "there")
+    with closing(PackageFolder.open(tmp_path / "there/out", tmp_path / "there/state")) as folder:
+        assert not put(folder, TWO).notes
+
+
+def test_what_an_earlier_version_remembered_is_understood(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with closing(PackageFolder.open(out, tmp_path / "state")) as folder:
+        put(folder, ONE)
+    (records,) = (tmp_path / "state" / "packages").glob("written-*")
+    records.rename(records.with_name("written"))
+    for package in (TWO, THREE):
+        with closing(PackageFolder.open(out, tmp_path / "state")) as folder:
+            assert not put(folder, package).notes
+
+
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "file"])
 def test_row_37_nothing_is_reached_through_what_is_no_folder(

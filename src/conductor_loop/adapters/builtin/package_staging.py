@@ -1,8 +1,8 @@
 """Where packages are put together before they are seen: a private folder on OUT's file system.
 
-    STAGING/staged/NS/TARGET   the next package; after the exchange with OUT, the one before
-    STAGING/written/NS/TARGET  what was last put there: a line `SHA-256  FILE` for each file
-    STAGING/edited/NS/TARGET   the last folder edited by hand that a package took the place of
+    STAGING/staged/NS/TARGET       the next package; after the exchange with OUT, the one before
+    STAGING/written-OUT/NS/TARGET  what was last put there: a line `SHA-256  FILE` for each file
+    STAGING/edited/NS/TARGET       the last folder edited by hand that a package took the place of
 
 What is left in `staged` is removed for the target's next package and never written over: somebody
 may have opened that folder in OUT and still read it.
@@ -11,6 +11,7 @@ may have opened that folder in OUT and still read it.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ def open_staging(out: str, choices: Sequence[str], modes: disk.Modes) -> Staging
     with Closing(os.open(out, os.O_RDONLY | os.O_DIRECTORY)) as destination:
         for path in choices:
             try:
-                return _reaching(path, destination, modes)
+                return _reaching(path, out, destination, modes)
             except OSError as error:
                 why.append(f"{path}: {error.strerror}")
     raise CannotStart(
@@ -63,8 +64,8 @@ def open_staging(out: str, choices: Sequence[str], modes: disk.Modes) -> Staging
     )
 
 
-def _reaching(path: str, destination: int, modes: disk.Modes) -> Staging:
-    staging = Staging(path, modes)
+def _reaching(path: str, out: str, destination: int, modes: disk.Modes) -> Staging:
+    staging = Staging(path, out, modes)
     try:
         staging.probe(destination)
     except BaseException:
@@ -76,7 +77,7 @@ def _reaching(path: str, destination: int, modes: disk.Modes) -> Staging:
 class Staging:
     """The folder, open. Raises OSError wherever the file system refuses."""
 
-    def __init__(self, path: str, modes: disk.Modes) -> None:
+    def __init__(self, path: str, out: str, modes: disk.Modes) -> None:
         self.path = path
         self._modes = modes
         with suppress(FileExistsError):
@@ -84,7 +85,7 @@ class Staging:
         with ExitStack() as opened:
             self._root = opened.enter_context(Closing(disk.open_folder(path)))
             self._staged = opened.enter_context(Closing(_subfolder(self._root, "staged")))
-            self._written = opened.enter_context(Closing(_subfolder(self._root, "written")))
+            self._written = opened.enter_context(Closing(self._open_written(out)))
             with suppress(FileExistsError):
                 os.close(disk.write_new(self._root, b".gitignore", b"*\n", _PRIVATE_FILE))
             self._opened = opened.pop_all()
@@ -92,6 +93,16 @@ class Staging:
     def close(self) -> None:
         """Let go of it."""
         self._opened.close()
+
+    def _open_written(self, out: str) -> int:
+        """Open the records of this OUT; the folder may serve another one at another time."""
+        # By the way from here to there, so that both may be moved, or mounted, together.
+        way = os.path.relpath(os.path.realpath(out), os.path.realpath(self.path))
+        name = f"written-{hashlib.sha256(os.fsencode(way)).hexdigest()[:16]}"
+        with suppress(OSError):
+            # Earlier versions had one for whichever OUT; it tells of the last.
+            os.rename("written", name, src_dir_fd=self._root, dst_dir_fd=self._root)
+        return _subfolder(self._root, name)
 
     def probe(self, destination: int) -> None:
         """Rename a folder from here to there, and remove it. Raises OSError if that fails."""
