@@ -70,6 +70,7 @@ class Memory:
     pauses: dict[str, Pause] = field(default_factory=dict)
     imported: set[tuple[bytes, str]] = field(default_factory=set)
     told: set[int] = field(default_factory=set)
+    going: int = 0
 
 
 class FakeJournal:
@@ -145,6 +146,7 @@ class FakeJournal:
         await self._commit()
         memory = self._memory
         memory.told.add(told_by)
+        memory.going = 0 if memory.going == told_by else memory.going
         memory.entries = [
             self._shrunk(e) for e in memory.entries if e.intent_id not in {*intent_ids}
         ]
@@ -268,6 +270,13 @@ class FakeJournal:
         ]
         return [_summary(row) for row in sorted(old, key=lambda r: r.final_at or cutoff)][:limit]
 
+    def told_to_go(self) -> tuple[int, Sequence[Summary]]:
+        seq = self._memory.going
+        events = [entry.event for entry in self._memory.entries if entry.seq == seq]
+        ids = [each for e in events if isinstance(e, Tidied) for each in e.intent_ids]
+        rows = [self._memory.rows[each] for each in ids if each in self._memory.rows]
+        return seq, [_summary(row) for row in rows if row.filed not in (None, "gone")]
+
     async def _commit(self) -> None:
         await asyncio.sleep(0)
         while self._is_full and not self._is_over:
@@ -291,6 +300,8 @@ class FakeJournal:
                 self._memory.pauses[target] = Pause(target, by, why, entry.at)
             case Resumed(target=target):
                 self._memory.pauses.pop(target, None)
+            case Tidied():
+                self._memory.going = entry.seq
 
     def _rows(self) -> Iterator[Row]:
         return iter(self._memory.rows.values())

@@ -105,6 +105,10 @@ class CatalogInMemory:
         ]
         return sorted(due, key=lambda summary: summary.final_at or BEGINNING)[:limit]
 
+    def told_to_go(self) -> tuple[int, Sequence[Summary]]:
+        """See `ports.Catalog`."""
+        return 0, []
+
     def newest(self, target: Target) -> Known | None:
         """See `ports.Catalog`."""
         for intent_id, intent in reversed(self._intents.items()):

@@ -55,6 +55,8 @@ class World:
     seen: dict[str, list[int]] = field(default_factory=dict)
     """The seqs that each view applied for the first time, in that order."""
     filed: dict[str, str] = field(default_factory=dict)
+    removed: list[str] = field(default_factory=list)
+    """What was tidied away."""
     views_fail: bool = False
     """Nothing can be written for now."""
     refused: set[int] = field(default_factory=set)
@@ -190,12 +192,16 @@ _PLACES = {
 }
 
 
-class NoTidying:
-    """`ports.Tidier` that is never asked: nothing is old here."""
+class SteeredTidying:
+    """`ports.Tidier` that takes note."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     def remove(self, intents: Sequence[Summary]) -> Sequence[str]:
-        assert not intents
-        return []
+        ids = [intent.intent_id for intent in intents]
+        self._world.removed += ids
+        return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +258,12 @@ class Life:
             read=_read,
             jitter=lambda: 0.5,
             housekeeping=Housekeeping(
-                self.journal, self.journal.reader, NoTidying(), self.clock, kept, self.journal
+                self.journal,
+                self.journal.reader,
+                SteeredTidying(self.world),
+                self.clock,
+                kept,
+                self.journal,
             ),
             notices=NoticeBoard(self.journal),
         )

@@ -167,6 +167,12 @@ class Catalog(Protocol):
         One that was forgotten as far as it may be does not come again.
         """
 
+    def told_to_go(self) -> tuple[int, Sequence[Summary]]:
+        """What the newest `Tidied` names and nobody forgot: a daemon that died left it; its seq.
+
+        Nothing once `forget` was told of that one.
+        """
+
 
 class Publisher(Protocol):
     """Turns an admitted intent into its effect, at least once. Expected failures are returned."""

@@ -777,6 +777,24 @@ async def test_what_told_of_tidying_keeps_its_ids_until_every_view_has_applied_i
         assert _events(opened) == [Tidied(()), Tidied(()), Tidied(()), noticed]
 
 
+@in_a_loop
+async def test_what_is_told_to_go_is_known_until_it_is_forgotten(shop: Shop) -> None:
+    ids = [number_id(n) for n in (1, 2, 3)]
+    async with shop.open() as opened:
+        await _finish(opened, 1)
+        await _finish(opened, 2)
+        await _finish(opened, 3, filed=False)
+        assert opened.reader.told_to_go() == (0, [])
+        (seq,) = await opened.writer.record([Record(None, Tidied(tuple(ids)))])
+    async with shop.open() as opened:
+        found, summaries = opened.reader.told_to_go()
+        assert (found, [each.intent_id for each in summaries]) == (seq, ids[:2])
+        await opened.writer.forget([], told_by=seq + 1)
+        assert opened.reader.told_to_go()[0] == seq
+        await opened.writer.forget(ids[:2], told_by=seq)
+        assert opened.reader.told_to_go() == (0, [])
+
+
 def _events(opened: Opened) -> list[Event]:
     return [entry.event for entry in opened.reader.after(0, 100)]
 

@@ -28,6 +28,7 @@ from conductor_loop.core.events import (
     Skipped,
     SkipReason,
     Started,
+    Tidied,
 )
 from conductor_loop.core.intent import Target
 from conductor_loop.core.states import State
@@ -715,3 +716,52 @@ def test_what_the_slow_look_sets_aside_is_told_however_soon_the_daemon_stops(
     }
     assert len(aside) == 3
     assert told - {""} == aside
+
+
+def finish_three(stage: Stage) -> list[str]:
+    """Let three intents grow old under a retention of a second, and the next round be due."""
+    stage.begin(retention=timedelta(seconds=1))
+    done = [stage.hand_over(each, name=f"intent-{each.name}.json".encode()) for each in (A, B, C)]
+    for intent_id in done:
+        stage.end(intent_id)
+    stage.clock.advance(3_600)
+    return done
+
+
+def tidied(stage: Stage) -> list[int]:
+    entries = stage.life.journal.reader.after(0, 1_000)
+    return [entry.seq for entry in entries if isinstance(entry.event, Tidied)]
+
+
+@pytest.mark.parametrize("turns", range(1, 9))
+def test_what_is_told_of_as_removed_is_removed_however_soon_the_daemon_stops(
+    stage: Stage, turns: int
+) -> None:
+    done = finish_three(stage)
+    for _ in range(turns):
+        stage.life.turn()
+
+    stage.life.conductor.stop()
+    while not stage.life.running.done():
+        stage.pass_time(1)
+
+    assert stage.life.world.removed == (done if tidied(stage) else [])
+    assert not stage.life.journal.reader.told_to_go()[1]
+
+
+@pytest.mark.parametrize("retention", [timedelta(0), timedelta(seconds=1)])
+def test_the_next_daemon_removes_what_a_killed_one_told_of_whatever_it_keeps_itself(
+    stage: Stage, retention: timedelta
+) -> None:
+    done = finish_three(stage)
+    while not tidied(stage):
+        stage.life.turn()
+    assert not stage.life.world.removed
+    stage.setting = Setting(retention=retention)
+
+    stage.kill()
+    stage.life.go_on()
+
+    assert stage.life.world.removed == done
+    assert not stage.life.journal.reader.told_to_go()[1]
+    assert len(tidied(stage)) == 1

@@ -157,3 +157,14 @@ def test_without_clean_ups_everything_stays(site: Site) -> None:
         site.hand_over("intent-b.json", intent(replicas=2))
         site.verdict("intent-b.json")
     assert site.names_in("processed") == ["intent-a.json", "intent-b.json"]
+
+
+def test_once_finishes_its_first_round_and_leaves_a_true_audit_log(site: Site) -> None:
+    finish(site, {f"intent-{n}.json": intent(f"t{n}") for n in range(3)})
+    finish(site, {"intent-rejected.json": b"{}"})
+    assert site.once("-retention", "1ms", "-failed-retention", "1ms").returncode == 0
+    left = [site.names_in(folder) for folder in ("processed", "failed", "status")]
+    assert left == [[], [], ["history"]]
+    with site.journal() as reader:
+        assert reader.told_to_go() == (0, [])
+    assert site.command("audit", "verify", "--complete").returncode == 0

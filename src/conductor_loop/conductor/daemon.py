@@ -197,7 +197,7 @@ class Conductor:
             intake.result()
 
     async def _let_finish(self, work: asyncio.Task[None]) -> None:
-        while len(self.backlog) and not self._stop.is_set():
+        while self._has_more_to_do() and not self._stop.is_set():
             await self.backlog.ended.wait(_WATCH_SECONDS)
         await self.work.finish()
         grace = self._policies.grace.total_seconds()
@@ -205,6 +205,10 @@ class Conductor:
         if not done:
             _log.warning("ending what still runs after %g s of grace", grace)
             await self.work.stop_running()
+
+    def _has_more_to_do(self) -> bool:
+        # Retention would never come to what `once` runs in turn would each begin and leave.
+        return len(self.backlog) > 0 or not self._parts.housekeeping.has_tidied
 
     async def _bring_views_in_line(self) -> None:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -51,6 +51,8 @@ class Housekeeping:
         self.beats = 0
         """How many batches were looked at."""
         self.is_tidying = False
+        self.has_tidied = False
+        """Whether the first round is over, or there is to be none."""
 
     def adopt(self, policy: RetentionPolicy) -> None:
         """Go by this from now on: with another one, a round begins at once."""
@@ -59,14 +61,23 @@ class Housekeeping:
             self._changed.ring()
 
     async def run(self) -> None:
-        """One round at once, then one per interval, for ever; none without an interval."""
+        """One round at once, then one per interval, for ever; none without an interval.
+
+        Whatever the policy is now, what was told of and not removed goes first. Cancelled, it ends
+        with the batch that it is at.
+        """
+        seq, due = self._catalog.told_to_go()
+        if due:
+            await self._to_the_end(self._remove_told(due, seq))
         while True:
             if self.policy.interval:
                 await self._round()
+            self.has_tidied = True
             await self._pause()
 
     async def _round(self) -> None:
         removed = await self.tidy()
+        self.has_tidied = True
         if removed:
             _log.info("forgot %d intents past their retention", removed)
         await self._scrub()
@@ -104,7 +115,7 @@ class Housekeeping:
         cutoff, total = self._time.at(self._clock.now(), self._clock.steady()) - age, 0
         while True:
             due = self._catalog.final_before(cutoff, states, _BATCH)
-            removed = await self._remove(due) if due else []
+            removed = await self._to_the_end(self._remove(due)) if due else []
             self.beats += 1
             total += len(removed)
             # What could not be removed now stays, and is tried in the next round.
@@ -116,6 +127,19 @@ class Housekeeping:
         # Said first: what is gone without a word would look like a verdict that somebody took.
         event = Tidied(tuple(i.intent_id for i in due))
         (seq,) = await self._journal.record([Record(None, event)])
+        return await self._remove_told(due, seq)
+
+    async def _remove_told(self, due: Sequence[Summary], seq: int) -> Sequence[str]:
         removed = self._tidier.remove(due)
         await self._journal.forget(removed, told_by=seq)
         return removed
+
+    async def _to_the_end(self, removal: Coroutine[None, None, Sequence[str]]) -> Sequence[str]:
+        """Also when cancelled: what was said to go would else be there, and excused as gone."""
+        task = asyncio.create_task(removal, name="removal")
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            task.result()  # what went wrong with it is not to be lost
+            raise

@@ -21,6 +21,7 @@ from conductor_loop.adapters.journal.opening import (
 )
 from conductor_loop.adapters.journal.rows import IS_NEWEST, file_key, name_key, target_key
 from conductor_loop.adapters.journal.sealing import Sealer, Vault
+from conductor_loop.adapters.journal.told import GOING, STILL_THERE, named_in
 from conductor_loop.core.events import Noticed
 from conductor_loop.core.faults import JournalDamaged
 from conductor_loop.core.intent import Target
@@ -348,6 +349,12 @@ class JournalReader:
         ORDER BY final_at LIMIT ?"""
         bindings = (to_microseconds(cutoff), *(state.value for state in states), limit)
         return list(self._summaries(clause, bindings))
+
+    def told_to_go(self) -> tuple[int, Sequence[Summary]]:
+        """See `ports.Catalog`."""
+        seq = int(self.fact(GOING) or 0)
+        ids = named_in(self._opener.entry(row) for row in self._rows(_ENTRY, (seq,)))
+        return seq, list(self._summaries(STILL_THERE, (json.dumps(ids),)))
 
     def filed_after(self, seq: int, limit: int) -> Sequence[Summary]:
         """The next intents that have a verdict and are not tidied away, in journal order."""

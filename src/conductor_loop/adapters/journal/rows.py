@@ -33,7 +33,7 @@ from conductor_loop.adapters.journal.side_rows import (
     Change,
     write_beside,
 )
-from conductor_loop.adapters.journal.told import shrink_told
+from conductor_loop.adapters.journal.told import begin_to_go, shrink_told
 from conductor_loop.core.events import (
     Admitted,
     Duplicated,
@@ -45,6 +45,7 @@ from conductor_loop.core.events import (
     Resumed,
     RetryScheduled,
     Started,
+    Tidied,
     encode,
 )
 from conductor_loop.core.intent import Target
@@ -245,7 +246,7 @@ def add_record(
     sealed = sealer.seal(event_place(seq, intent, at), encode(event))
     statements.events.append((seq, intent, at, sealed))
     if record.intent_id is None:
-        _add_service_event(statements, event, at)
+        _add_service_event(statements, event, seq, at)
         return None
     if isinstance(event, Arrived):
         if live is not None:
@@ -326,13 +327,15 @@ def _count(live: LiveIntent, event: Event) -> LiveIntent:
             return live
 
 
-def _add_service_event(statements: Statements, event: Event, at: int) -> None:
+def _add_service_event(statements: Statements, event: Event, seq: int, at: int) -> None:
     match event:
         case Paused():
             statements.others.append((PAUSE, pause_row(statements.sealer, event, at)))
         case Resumed(target=target):
             key = pause_key(statements.sealer, target)
             statements.others.append((RESUME, (key,)))
+        case Tidied():
+            statements.others.append(begin_to_go(seq))
         case _:
             pass
 

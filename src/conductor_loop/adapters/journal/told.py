@@ -6,23 +6,41 @@ another. Sealed it takes 66 bytes without its ids, and 5,865 with 200 of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import apsw
 import msgspec
 
 from conductor_loop.adapters.journal.sealing import Sealer, event_place
-from conductor_loop.adapters.journal.side_rows import SET_FACT, Change, write_beside
+from conductor_loop.adapters.journal.side_rows import SET_FACT, Bindings, Change, write_beside
 from conductor_loop.core.events import Tidied, decode, encode
 from conductor_loop.core.faults import JournalDamaged
+from conductor_loop.core.records import Entry
 
 _TOLD = "told"
 """The fact that names the events which have yet to shrink, by seq."""
+GOING = "going"
+"""The fact with the seq of the one whose intents are about to go; empty once they are forgotten."""
+STILL_THERE = """
+WHERE id IN (SELECT value FROM json_each(?)) AND filed IS NOT NULL AND filed <> 'gone'
+  AND seq NOT IN (SELECT seq FROM damaged) ORDER BY seq"""
+"""Which intents of some ids are final, in line, and not forgotten."""
 _FACT = "SELECT value FROM facts WHERE key = ?"
 _EVENT = """
 SELECT at, event, seq <= (SELECT seq FROM relay) AND seq NOT IN (SELECT seq FROM parked)
 FROM events WHERE seq = ? AND intent IS NULL"""
 _SHRINK = "UPDATE events SET event = ? WHERE seq = ?"
+
+
+def begin_to_go(seq: int) -> tuple[str, Bindings]:
+    """Keep in mind, with a `Tidied` itself, that its intents are not forgotten yet."""
+    return SET_FACT, (GOING, str(seq))
+
+
+def named_in(entries: Iterable[Entry]) -> list[str]:
+    """The ids that events of tidying name."""
+    events = (entry.event for entry in entries)
+    return [each for event in events if isinstance(event, Tidied) for each in event.intent_ids]
 
 
 def shrink_told(
@@ -33,6 +51,8 @@ def shrink_told(
     earlier = [int(word) for word in str(kept or "").split() if word.isdecimal()]
     left = [seq for seq in (*earlier, *told_by) if _is_to_come(connection, sealer, seq)]
     write_beside(connection, SET_FACT, (_TOLD, " ".join(map(str, left))), change)
+    if connection.execute(_FACT, (GOING,)).get in map(str, told_by):
+        write_beside(connection, SET_FACT, (GOING, ""), change)
 
 
 def _is_to_come(connection: apsw.Connection, sealer: Sealer, seq: int) -> bool:
