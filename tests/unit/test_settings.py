@@ -443,6 +443,29 @@ def test_packages_must_not_go_where_the_daemon_files_intents(name: str, tmp_path
     assert "belongs to the daemon" in mistake.message
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["processed", "failed", "status", "status/history", ".conductor/claimed/x"],
+)
+def test_the_state_must_not_be_where_the_daemon_keeps_files_and_verdicts(
+    name: str, tmp_path: Path
+) -> None:
+    handoff = tmp_path / "handoff"
+    (mistake,) = mistakes([("handoff", str(handoff)), ("state-dir", str(handoff / name))])
+    assert "-state-dir is inside" in mistake.message
+    assert "belongs to the daemon" in mistake.message
+    assert "-state-dir" in mistake.hint
+
+
+@pytest.mark.parametrize("name", [".conductor", "state"])
+def test_the_state_may_be_in_a_folder_of_its_own_inside_the_handoff(
+    name: str, tmp_path: Path
+) -> None:
+    handoff = tmp_path / "handoff"
+    flags = [("handoff", str(handoff)), ("state-dir", str(handoff / name))]
+    assert load(flags).state_dir == handoff / name
+
+
 def test_another_path_to_the_same_folder_deceives_nobody(tmp_path: Path) -> None:
     (tmp_path / "real" / "handoff").mkdir(parents=True)
     (tmp_path / "alias").symlink_to(tmp_path / "real")

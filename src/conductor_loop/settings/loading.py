@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from conductor_loop.adapters.handoff.own_folders import OWN_NAMES
+from conductor_loop.adapters.handoff.own_folders import NO_STATE_IN, OWN_NAMES
 from conductor_loop.core.faults import UsageError
 from conductor_loop.settings.contradictions import confinement_contradictions
 from conductor_loop.settings.declared.option import Option
@@ -186,12 +186,13 @@ def _overlaps(settings: Settings) -> Iterator[UsageError]:
                 f"{flag} is inside -out, {settings.out}: a package could take its place",
                 hint="give -out a folder of its own, beside the others",
             )
-    for name in sorted(map(os.fsdecode, OWN_NAMES)):
-        if _is_inside(out, os.path.join(handoff, name)):
-            yield UsageError(
-                f"-out is inside {name}/ of the handoff folder, which belongs to the daemon",
-                hint="give -out a folder of its own",
-            )
+    for flag, folder, ours in (("-out", out, OWN_NAMES), ("-state-dir", state, NO_STATE_IN)):
+        for name in sorted(map(os.fsdecode, ours)):
+            if _is_inside(folder, os.path.join(handoff, name)):
+                yield UsageError(
+                    f"{flag} is inside {name}/ of the handoff folder, which belongs to the daemon",
+                    hint=f"give {flag} a folder of its own",
+                )
     for flag, folder in (("-out", out), ("-handoff", handoff)):
         if _is_inside(folder, state):
             yield UsageError(

@@ -38,6 +38,10 @@ PLACES = (
 )
 OWN_NAMES = frozenset(place.name for place in PLACES if place.parent == "handoff")
 """Names in the handoff folder that are ours."""
+NO_STATE_IN = OWN_NAMES - {STATE_NAME} | frozenset(
+    STATE_NAME + b"/" + place.name for place in PLACES if place.parent == "conductor"
+)
+"""Those, and what is in them, that are for files handed over and verdicts alone."""
 
 
 def make_handoff(given: Path, mode: int) -> str:
