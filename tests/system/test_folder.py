@@ -513,6 +513,33 @@ async def test_a_folder_renamed_away_and_made_anew_is_served_again(
 
 
 @in_a_loop
+async def test_a_symlink_that_was_switched_is_told_of_and_nothing_taken_until_it_is_back(
+    tmp_path: Path,
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("a")
+    told: list[str] = []
+    with serving(link) as served:
+        served.source.tell_replaced(told.append)
+        served.hand_over("intent-before.json")
+        await take(served.source)
+        link.unlink()
+        link.symlink_to("b")
+        (tmp_path / "b/intent-other.json").write_bytes(b"{}")
+        await eventually(lambda: served.source.blocked_by is not None, served)
+        assert not served.source.state().is_served
+        assert told == [f"{link} no longer leads to {tmp_path / 'a'}"]
+        assert "restart to serve where it leads" in str(served.source.blocked_by)
+        served.hand_over("intent-after.json")
+        link.unlink()
+        link.symlink_to("a")
+        assert names(await take(served.source)) == [b"intent-after.json"]
+        assert served.source.blocked_by is None
+
+
+@in_a_loop
 async def test_a_folder_deleted_and_made_anew_is_served_again(tmp_path: Path) -> None:
     handoff = tmp_path / "handoff"
     with serving(handoff, state_dir=tmp_path / "state") as served:

@@ -135,7 +135,8 @@ def test_a_folder_given_through_a_symlink_is_resolved_once(handoff: Path) -> Non
         assert layout.path == str(handoff)
         link.unlink()
         link.symlink_to("/")
-        assert layout.is_current()
+        assert layout.path == str(handoff)
+        assert leads_to(layout.handoff, handoff)
 
 
 def test_a_dangling_symlink_is_not_made_into_a_folder(handoff: Path) -> None:
@@ -345,6 +346,41 @@ def test_reopening_a_missing_folder_is_refused_and_changes_nothing(handoff: Path
             layout.reopen()
         assert leads_to(layout.handoff, away)
         assert not handoff.exists()
+
+
+def test_a_symlink_that_is_switched_is_noticed_and_refused_until_it_is_back(
+    tmp_path: Path,
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    link = tmp_path / "handoff"
+    link.symlink_to("a")
+    with open_layout(link) as layout:
+        assert layout.is_current()
+        link.unlink()
+        link.symlink_to("b")
+        assert not layout.is_current()
+        with pytest.raises(CannotStart) as raised:
+            layout.reopen()
+        assert raised.value.code == "handoff_replaced"
+        assert "restart" in raised.value.hint
+        assert leads_to(layout.handoff, tmp_path / "a")
+        link.unlink()
+        link.symlink_to(tmp_path / "a")
+        assert layout.is_current()
+
+
+def test_a_folder_behind_a_symlink_that_is_made_anew_is_opened_again(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    link = tmp_path / "handoff"
+    link.symlink_to("a")
+    with open_layout(link) as layout:
+        (tmp_path / "a").rename(tmp_path / "away")
+        (tmp_path / "a").mkdir()
+        assert not layout.is_current()
+        layout.reopen()
+        assert layout.is_current()
+        assert leads_to(layout.handoff, tmp_path / "a")
 
 
 def test_a_folder_with_a_state_of_its_own_is_not_mixed_with_ours(handoff: Path) -> None:

@@ -37,8 +37,10 @@ _JOURNAL = b"journal.db"
 class Layout:
     """Every int is a descriptor that keeps its number when the folder behind it is replaced."""
 
+    given: str
+    """The handoff folder as it was named, absolute; a symlink may lead elsewhere by now."""
     path: str
-    """The handoff folder, absolute, symlinks resolved once."""
+    """The same, symlinks resolved once."""
     state_path: str
     """Where journal, keys and control socket live; inside the handoff unless told otherwise."""
     notes: tuple[str, ...]
@@ -63,9 +65,13 @@ class Layout:
         return self.state_path == _inside(self.path)
 
     def is_current(self) -> bool:
-        """Tell whether every name still leads to the folder that is open; symlinks are others."""
+        """Tell whether every name still leads to the folder that is open.
+
+        A symlink is another folder, but for one that the handoff folder was named by.
+        """
         return (
             _leads_to(self.path, self.handoff)
+            and _leads_to(self.given, self.handoff, follows=True)
             and _leads_to(self.state_path, self.state)
             and all(
                 _leads_to(name, getattr(self, field), inside=getattr(self, parent))
@@ -83,6 +89,7 @@ class Layout:
         with contextlib.ExitStack() as opened:
             handoff = open_handoff(self.path)
             opened.callback(os.close, handoff)
+            self._require_named(handoff)
             if not _is_same(handoff, self.handoff):
                 self._carry_over(handoff)
             self._require_state()
@@ -106,6 +113,15 @@ class Layout:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _require_named(self, handoff: int) -> None:
+        """What is claimed belongs to the folder that is served: another one takes a new start."""
+        if not _leads_to(self.given, handoff, follows=True):
+            raise refused(
+                "handoff_replaced",
+                f"{self.given} no longer leads to {self.path}",
+                "restart to serve where it leads, or put the symlink back",
+            )
 
     def _carry_over(self, handoff: int) -> None:
         """Move `.conductor` from the folder that went away into the one that took its name."""
@@ -166,6 +182,7 @@ def open_layout(
         if has_journal:
             _refuse_remote(state, state_path)
         layout = Layout(
+            given=os.path.abspath(handoff),
             path=path,
             state_path=state_path,
             notes=(*_notes(root, places), *_shared(state, state_path), *map(str, closed)),
@@ -224,9 +241,11 @@ def _inside(path: str) -> str:
     return f"{path}/{os.fsdecode(STATE_NAME)}"
 
 
-def _leads_to(name: bytes | str, handle: int, *, inside: int | None = None) -> bool:
+def _leads_to(
+    name: bytes | str, handle: int, *, inside: int | None = None, follows: bool = False
+) -> bool:
     try:
-        status = os.stat(name, dir_fd=inside, follow_symlinks=False)
+        status = os.stat(name, dir_fd=inside, follow_symlinks=follows)
     except OSError:
         return False
     return os.path.samestat(status, os.fstat(handle))
