@@ -46,6 +46,7 @@ from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile, told_b
 from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import LOST_TO, RESTORED, severity_of
 from conductor_loop.core.wording import timestamp
+from conductor_loop.operations.pairing import join
 from conductor_loop.projections.audit.reading import lines_of
 from conductor_loop.projections.audit.start import require_newest
 from conductor_loop.settings import Settings
@@ -254,6 +255,8 @@ def _reconciled(
         journal = open_journal(folder, held.clock, sealed, is_copy=True)
         try:
             plan = await _reconcile(journal, held, verdicts, claims, manifest, ended)
+            if not is_trial:
+                await join(held.layout, journal)
         finally:
             await journal.close()
         certain = (*plan.settled, *plan.adopted)

@@ -15,7 +15,7 @@ from conductor_loop.adapters.handoff.claims import Claims
 from conductor_loop.adapters.handoff.copies import Copies
 from conductor_loop.adapters.handoff.events import open_hints
 from conductor_loop.adapters.handoff.handover import open_handoff
-from conductor_loop.adapters.handoff.inbox_records import identity_of
+from conductor_loop.adapters.handoff.inbox_identity import identity_of
 from conductor_loop.adapters.handoff.lock import hold_lock
 from conductor_loop.adapters.handoff.older_claims import renew_claims
 from conductor_loop.adapters.handoff.ordinals import settle_division

@@ -32,6 +32,7 @@ from conductor_loop.core.original_state import FILE_NAME as ORIGINAL_STATE
 from conductor_loop.core.protection import BUILTIN, PORCH, Protections, details_of
 from conductor_loop.core.sandbox import SandboxChoice, is_weaker
 from conductor_loop.core.security_events import AUDIT, TOLD_TO
+from conductor_loop.operations.pairing import pair
 from conductor_loop.operations.vitals import Observer
 from conductor_loop.ports import Publisher
 from conductor_loop.projections.audit.log import AuditLog, AuditPolicy
@@ -91,6 +92,7 @@ async def open_ground(
         protections = _protections(settings, confined, publishing.sandbox, ports)
         journal = open_journal(Path(layout.state_path), clock, sealing(settings))
         opened.push_async_callback(journal.close)
+        await pair(layout, journal)
         notices = observer.notices = NoticeBoard(journal)
         _report_start(notices, settings, protections, _unkept(settings, layout, journal))
         _report_modes(notices, layout)

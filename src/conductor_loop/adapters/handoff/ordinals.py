@@ -10,7 +10,7 @@ import msgspec
 
 from conductor_loop import disk
 from conductor_loop.adapters.handoff.copies import Copies
-from conductor_loop.adapters.handoff.inbox_records import read_record, write_record
+from conductor_loop.adapters.handoff.kept_records import read_record, write_record
 from conductor_loop.adapters.handoff.layout import Layout
 from conductor_loop.core.distribution import Parcel
 from conductor_loop.core.faults import CannotStart
@@ -43,7 +43,7 @@ def settle_division(layout: Layout, handoffs: Sequence[str], copies: Copies) -> 
     if known != wanted:
         for path in before:
             _require_drained(path, waiting[path])
-        write_record(layout, RECORD, msgspec.json.encode(wanted))
+        write_record(layout.state, RECORD, msgspec.json.encode(wanted), layout.state_path)
     return [parcel for path in handoffs for parcel in waiting[path]]
 
 
@@ -63,9 +63,14 @@ def unfinished_in(handoff: int) -> int:
     except FileNotFoundError:  # no daemon has been there
         return waiting
     try:
-        return waiting + sum(_is_claim(claimed, name) for name in os.listdir(claimed))
+        return waiting + claims_in(claimed)
     finally:
         os.close(claimed)
+
+
+def claims_in(claimed: int) -> int:
+    """How many files stand claimed in an open `claimed/`. Raises OSError."""
+    return sum(_is_claim(claimed, name) for name in os.listdir(claimed))
 
 
 def _is_claim(claimed: int, entry: str) -> bool:
@@ -127,7 +132,7 @@ def _unknown(path: str, error: OSError) -> CannotStart:
 
 
 def _recorded(layout: Layout) -> Division | None:
-    data = read_record(layout, RECORD)
+    data = read_record(layout.state, RECORD, layout.state_path)
     if data is None:
         return None
     try:

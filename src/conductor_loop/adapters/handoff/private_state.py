@@ -17,7 +17,8 @@ from conductor_loop.core.detection.modes import ModeChanged
 
 _FILE, _FOLDERS = 0o600, (b"keys", b"audit")
 # What else lies in a -state-dir may be somebody else's affair.
-_OURS, _JOURNAL = frozenset({b"lock", b"control.sock", b"control.token"}), b"journal."
+_OURS = frozenset({b"lock", b"control.sock", b"control.token", b"journal-id"})
+_JOURNAL = b"journal."
 _PERMISSIONS, _OWNER_READS = 0o777, 0o400
 
 
