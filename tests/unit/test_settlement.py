@@ -24,6 +24,7 @@ from conductor_loop.core.settlement import (
     Settlement,
     Tally,
     backoff,
+    longest_course,
     recover,
     settle,
 )
@@ -128,6 +129,12 @@ def test_the_backoff_is_spread_over_a_quarter_either_way(failures: int, jitter: 
 
 def test_a_policy_without_backoff_retries_at_once() -> None:
     assert backoff(RetryPolicy(backoff=timedelta(0)), 5, MIDDLE) == timedelta(0)
+
+
+def test_the_longest_course_has_every_deadline_and_the_longest_pauses_in_between() -> None:
+    policy = RetryPolicy(max_attempts=3, backoff=timedelta(seconds=1))
+    course = longest_course(policy, timedelta(seconds=40))
+    assert course == timedelta(seconds=3 * 40 + 1.25 * (1 + 2))
 
 
 def test_an_intent_survives_as_many_deaths_of_the_daemon_as_the_policy_says() -> None:

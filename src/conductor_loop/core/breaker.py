@@ -20,6 +20,8 @@ class BreakerPolicy:
 
     patience: float = 60.0
     """One target alone failing this long without any answer opens it too."""
+    deadlines: float = 0.0
+    """Reaching deadlines alone does so not sooner: by then one intent's attempts may be over."""
     first_probe: float = 1.0
     slowest_probe: float = 30.0
 
@@ -141,7 +143,7 @@ class Breaker:
             # its own bug. Both are bounded by their attempts.
             return False
         self._failing.setdefault(target, now)
-        if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(now):
+        if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(failure, now):
             return False
         self._opened_at = now
         self.because = failure
@@ -157,10 +159,13 @@ class Breaker:
             self._strikes[intent_id] += 1
         return self._strikes[intent_id]
 
-    def _is_outage(self, now: float) -> bool:
+    def _is_outage(self, failure: Failure, now: float) -> bool:
         if len(self._failing) >= _TARGETS_IN_A_ROW:
             return True
-        return now - min(self._failing.values()) >= self.policy.patience
+        patience = self.policy.patience
+        if failure.kind is FailureKind.TIMEOUT:
+            patience = max(patience, self.policy.deadlines)
+        return now - min(self._failing.values()) >= patience
 
     def _wait(self, target: Target, now: float) -> None:
         self._tried.add(target)

@@ -114,6 +114,12 @@ def backoff(policy: RetryPolicy, failures: int, jitter: float) -> timedelta:
     return timedelta(seconds=doubled * (0.75 + jitter / 2))
 
 
+def longest_course(policy: RetryPolicy, deadline: timedelta) -> timedelta:
+    """How long an intent is on its way at most when every attempt reaches this deadline."""
+    pauses = (backoff(policy, failures, 1.0) for failures in range(1, policy.max_attempts))
+    return sum(pauses, deadline * policy.max_attempts)
+
+
 def recover(tally: Tally, cause: str, policy: RetryPolicy) -> HandedBack | Failed:
     """Judge an attempt during which what ran it died; `cause` is one of CRASHES."""
     crashes = tally.crashes + 1

@@ -21,7 +21,7 @@ from conductor_loop.core.faults import Fault
 from conductor_loop.core.identity import UlidSequence
 from conductor_loop.core.intent import Intent
 from conductor_loop.core.reading import IntakeRules, Unreadable, read_intent
-from conductor_loop.core.settlement import RetryPolicy
+from conductor_loop.core.settlement import RetryPolicy, longest_course
 from conductor_loop.core.verdict import Service
 from conductor_loop.disk import Modes
 from conductor_loop.settings import Settings
@@ -60,12 +60,14 @@ def modes(settings: Settings) -> Modes:
 
 def policies(settings: Settings, rules: IntakeRules) -> Policies:
     """What operators decided for the loops."""
+    retry = RetryPolicy(settings.max_attempts, settings.retry_backoff)
+    deadlines = longest_course(retry, settings.timeout + settings.grace)
     return Policies(
         intake=rules,
         work=WorkPolicy(
             settings.worker_count(),
             settings.timeout,
-            RetryPolicy(settings.max_attempts, settings.retry_backoff),
+            retry,
         ),
         waiting=WaitingPolicy(
             max_wait=settings.max_wait,
@@ -73,7 +75,10 @@ def policies(settings: Settings, rules: IntakeRules) -> Policies:
             namespace_rate=settings.namespace_rate,
             burst=settings.intake_burst,
         ),
-        breaker=BreakerPolicy(first_probe=settings.retry_backoff.total_seconds()),
+        breaker=BreakerPolicy(
+            deadlines=deadlines.total_seconds(),
+            first_probe=settings.retry_backoff.total_seconds(),
+        ),
         grace=settings.grace,
         longest_pause=settings.timeout if settings.once else None,
     )
