@@ -206,7 +206,7 @@ class FakeJournal:
         last = admitted[-1]
         is_gone = last.filed == "gone"
         receipt = last.receipt
-        return Known(last.intent_id, receipt.name, receipt.digest, last.state, is_gone)
+        return Known(last.intent_id, receipt.name, receipt.digest, last.state, is_gone, last.seq)
 
     def imported(self, name: bytes, digest: str) -> bool:
         return (name, digest) in self._memory.imported

@@ -113,7 +113,8 @@ class CatalogInMemory:
         """See `ports.Catalog`."""
         for intent_id, intent in reversed(self._intents.items()):
             if intent.first.target == target and intent.state not in _NEVER_RUN:
-                return Known(intent_id, intent.receipt.name, intent.receipt.digest, intent.state)
+                receipt, seq = intent.receipt, intent.first.seq
+                return Known(intent_id, receipt.name, receipt.digest, intent.state, seq=seq)
         return None
 
     def imported(self, name: bytes, digest: str) -> bool:

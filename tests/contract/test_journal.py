@@ -544,7 +544,7 @@ async def test_the_newest_admitted_intent_of_a_target_is_told_by_journal_order(s
         newest = opened.reader.newest(A)
 
         digest = receipt_of(b"", intent_bytes(A, 3)).digest
-        assert newest == Known(number_id(3), name_of(3), digest, State.PUBLISHED)
+        assert newest == Known(number_id(3), name_of(3), digest, State.PUBLISHED, seq=2)
         assert opened.reader.newest(Target("ns", "c")) is None
         assert opened.reader.newest(Target("other", "a")) is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from conductor_loop.core.events import (
     Tidied,
 )
 from conductor_loop.core.intent import Target
+from conductor_loop.core.namespaces import NamespacePolicy
 from conductor_loop.core.states import State
 from tests.fakes import FakeClock, delivered, intent_bytes, undelivered
 from tests.steered import GRACE, Life, Setting, World
@@ -392,6 +393,66 @@ def test_what_was_overtaken_is_retried_only_by_force_and_then_comes_last(
     stage.work_off()
 
     assert stage.applied(A) == [intent_bytes(A, 2), intent_bytes(A, 1)]
+
+
+def test_of_those_who_retry_one_intent_at_the_same_moment_one_is_heard(stage: Stage) -> None:
+    stage.begin()
+    old = stage.hand_over(A)
+    stage.end(old, PERMANENT)
+    steering = stage.life.conductor.steering
+    requests = [stage.life.spawn(steering.retry(ANN, old)) for _ in range(8)]
+    stage.work_off()
+
+    refused = [request for request in requests if request.exception() is not None]
+    assert len(refused) == 7
+    assert {type(request.exception()) for request in refused} == {Refused}
+    assert stage.applied(A) == [intent_bytes(A, 3)]
+
+
+def test_a_newer_intent_that_is_being_admitted_overtakes_a_retry(stage: Stage) -> None:
+    stage.begin()
+    old = stage.hand_over(A, 1)
+    stage.end(old, PERMANENT)
+    newer = stage.life.source.offer(b"intent-x.json", intent_bytes(A, 2))
+    while not stage.life.journal.is_asked:
+        stage.life.turn()
+    assert stage.state(newer) is State.NEW
+    with pytest.raises(Refused):
+        stage.life.ask(stage.life.conductor.steering.retry(ANN, old))
+    stage.work_off()
+
+    assert stage.applied(A) == [intent_bytes(A, 2)]
+
+
+def test_the_same_file_again_while_its_retry_is_being_admitted_is_a_duplicate(
+    stage: Stage,
+) -> None:
+    stage.begin()
+    old = stage.hand_over(A)
+    stage.end(old, PERMANENT)
+    request = stage.life.spawn(stage.life.conductor.steering.retry(ANN, old))
+    while not stage.life.journal.is_asked:
+        stage.life.turn()
+    again = stage.life.source.offer(b"intent-x.json", intent_bytes(A, 3))
+    stage.work_off()
+
+    assert stage.state(request.result()) is State.PUBLISHED
+    assert stage.state(again) is State.DUPLICATE
+
+
+def test_a_refused_intent_is_not_overtaken_by_what_came_before_it(stage: Stage) -> None:
+    stage.begin()
+    stage.end(stage.hand_over(A, 1))
+    intake = stage.life.conductor.intake
+    rules = intake.rules
+    intake.rules = replace(rules, namespaces=NamespacePolicy(("other",)))
+    refused = stage.hand_over(A, 2)
+    assert stage.state(refused) is State.REJECTED
+    intake.rules = rules
+    stage.life.ask(stage.life.conductor.steering.retry(ANN, refused))
+    stage.work_off()
+
+    assert stage.applied(A) == [intent_bytes(A, 1), intent_bytes(A, 2)]
 
 
 # Ends and beginnings.

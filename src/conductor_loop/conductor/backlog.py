@@ -52,6 +52,8 @@ class Backlog:
         self.breaker = breaker
         self.paused = False
         """An operator paused everything."""
+        self.admitting = asyncio.Lock()
+        """Held from judging until what is admitted is in order: each judges by all before it."""
         self.running: dict[str, Unfinished] = {}
         self.started_at: dict[str, datetime] = {}
         """When the attempt of each running one was begun."""

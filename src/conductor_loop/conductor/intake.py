@@ -62,16 +62,17 @@ class Intake:
             await self._admit(arrivals)
 
     async def _admit(self, arrivals: Sequence[Arrival]) -> None:
-        records = list(self._judge(arrivals))
-        seqs = await self._journal.record(records)
-        # All at once: nothing may run, or be superseded, before the whole batch is in order.
-        await self._backlog.add(
-            [
-                waiting_intent(record.intent_id, record.event, seq)
-                for record, seq in zip(records, seqs, strict=True)
-                if isinstance(record.event, Admitted) and record.intent_id is not None
-            ]
-        )
+        async with self._backlog.admitting:
+            records = list(self._judge(arrivals))
+            seqs = await self._journal.record(records)
+            # All at once: nothing may run, or be superseded, before the whole batch is in order.
+            await self._backlog.add(
+                [
+                    waiting_intent(record.intent_id, record.event, seq)
+                    for record, seq in zip(records, seqs, strict=True)
+                    if isinstance(record.event, Admitted) and record.intent_id is not None
+                ]
+            )
 
     def _judge(self, arrivals: Sequence[Arrival]) -> Iterator[Record]:
         # Files of one batch must see each other: the journal does not know them yet.

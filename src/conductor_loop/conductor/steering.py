@@ -147,15 +147,24 @@ class Steering:
         newer intent of the target (which `force` overrides).
         """
         await self._recovered.wait()
+        async with self._backlog.admitting:
+            admitted, body = self._admit_anew(operator, intent_id, force=force)
+            new_id = self._new_id()
+            (seq,) = await self._journal.record([Record(new_id, admitted, body)])
+            await self._backlog.add([waiting_intent(new_id, admitted, seq)])
+        return new_id
+
+    def _admit_anew(
+        self, operator: Operator, intent_id: str, *, force: bool
+    ) -> tuple[Admitted, bytes]:
         entry, body = self._retriable(intent_id)
         intent = self.read(body)
         if isinstance(intent, Fault):
             raise Refused(f"{intent_id} would be rejected: {intent.message}", hint=intent.hint)
         newest = self._catalog.newest(intent.target)
-        if newest is not None and newest.intent_id != intent_id and not force:
+        if newest is not None and newest.seq > entry.seq and not force:
             self._refuse_overtaken(intent_id, intent.target, newest.intent_id, newest.state)
         assert entry.receipt is not None
-        new_id = self._new_id()
         admitted = Admitted(
             msgspec.structs.replace(entry.receipt, received_at=self._clock.now()),
             intent.target.namespace,
@@ -167,9 +176,7 @@ class Steering:
             retried_by=operator.by,
             retry_why=operator.why,
         )
-        (seq,) = await self._journal.record([Record(new_id, admitted, body)])
-        await self._backlog.add([waiting_intent(new_id, admitted, seq)])
-        return new_id
+        return admitted, body
 
     def _retriable(self, intent_id: str) -> tuple[Entry, bytes]:
         history = self._catalog.history(intent_id)

@@ -95,6 +95,8 @@ class Known(msgspec.Struct, frozen=True):
     state: State
     is_gone: bool = False
     """Its retention is over, and no verdict of it is left to point to."""
+    seq: int = 0
+    """Journal order; 0: not in the journal yet."""
 
 
 @dataclass(frozen=True, slots=True)

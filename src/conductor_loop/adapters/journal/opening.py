@@ -126,7 +126,7 @@ class Opener:
         """The newest admitted intent of a target."""
         seq, intent_id, stored, state, filed = row
         facts = self.facts(seq, intent_id, stored)
-        return Known(intent_id, facts.name, facts.digest, State(state), filed == "gone")
+        return Known(intent_id, facts.name, facts.digest, State(state), filed == "gone", seq)
 
     def unfinished(self, row: Row) -> Unfinished:
         """One intent that has no final state."""
