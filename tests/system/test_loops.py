@@ -301,6 +301,23 @@ def test_a_pause_starts_nothing_new_outlives_the_daemon_and_ends_when_lifted(
     assert stage.life.publisher.endable == [waiting]
 
 
+@pytest.mark.parametrize("what", [None, A])
+def test_what_is_about_to_start_when_a_pause_is_asked_for_does_not(
+    stage: Stage, what: Target | None
+) -> None:
+    stage.begin()
+    taken = stage.life.source.offer(b"intent-x.json", intent_bytes(A, 3))
+    while taken not in stage.life.conductor.backlog.running:
+        stage.life.turn()
+    assert stage.state(taken) is State.WAITING
+    stage.life.ask(stage.life.conductor.steering.pause(ANN, what))
+
+    assert stage.story(taken) == [Admitted, Started, HandedBack]
+    assert stage.life.publisher.leases == []
+    stage.life.ask(stage.life.conductor.steering.resume(ANN, what))
+    assert stage.life.publisher.endable == [taken]
+
+
 def test_a_waiting_intent_that_is_cancelled_never_runs(stage: Stage) -> None:
     stage.begin(workers=1)
     running, waiting = stage.hand_over(A), stage.hand_over(B)

@@ -195,6 +195,10 @@ class Backlog:
             self._schedule.resume(target)
         self.bell.ring()
 
+    def is_paused(self, target: Target) -> bool:
+        """Whether an operator wants nothing of this target to start."""
+        return self.paused or self._schedule.is_paused(target)
+
     def over_rate(self) -> Mapping[str, int]:
         """How many wait in each namespace that is over its rate."""
         return self._schedule.over_rate()

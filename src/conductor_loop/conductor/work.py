@@ -186,9 +186,9 @@ class Work:
         )
 
     async def _attempt(self, item: Unfinished, lease: Lease) -> None:
-        # Cancelled while its start was still being committed: there was nothing to stop yet.
-        cancelled = item.intent_id in self._cancelled
-        outcome = Abandoned("not_run") if cancelled else await self._publish(lease)
+        # Cancelled or paused while its start was still being committed: there was nothing to stop.
+        held = item.intent_id in self._cancelled or self._backlog.is_paused(item.target)
+        outcome = Abandoned("not_run") if held else await self._publish(lease)
         self._publishing -= 1
         self._publishing_bytes -= item.size
         if not isinstance(outcome, Abandoned):

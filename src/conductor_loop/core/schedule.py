@@ -168,6 +168,10 @@ class Schedule:
         if lane is not None:
             self._offer(target, lane)
 
+    def is_paused(self, target: Target) -> bool:
+        """Whether nothing of this target is to start."""
+        return target in self._paused
+
     def change_rate(self, rate: Rate | None, burst: int) -> None:
         """Go by another rate of a namespace from now on, also for those that wait for it."""
         self._rates.change(rate, burst)
@@ -242,7 +246,7 @@ class Schedule:
         if not lane.waiting:
             del self._lanes[target]
             return
-        if target in self._paused:
+        if self.is_paused(target):
             return
         if lane.ready_at > 0.0:
             heappush(self._sleeping, (lane.ready_at, target))
