@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from conductor_loop.core.events import Event, Quarantined, Started
+from conductor_loop.core.events import Event, Quarantined, Receipt, Rejected, Started
 from conductor_loop.core.records import Entry
 from conductor_loop.core.states import FINAL, State
 from conductor_loop.projections.filing import Filing
 from conductor_loop.projections.tidying import Tidying
 from conductor_loop.projections.verdicts import Verdicts
+from tests.fakes_catalog import BEGINNING
 from tests.fakes_notices import NoticesInMemory
 from tests.handoff_folder import (
     ABOUT,
     BODY,
     CANCELLED,
     FAILED,
+    FAULTS,
     NAME,
     NOT_AUDITED,
     PUBLISHED,
@@ -172,6 +174,32 @@ def test_what_somebody_put_in_the_old_files_place_stays(
     assert foreign.exists()
 
 
+@pytest.mark.parametrize("number", [1, 2], ids=["under its name", "under its id"])
+@pytest.mark.parametrize("ending", [PUBLISHED, FAILED, TIMED_OUT])
+def test_a_file_that_was_changed_where_it_lies_stays(
+    handoff: HandoffFolder, ending: Event, number: int
+) -> None:
+    """An operator corrects it in place, to hand it over again."""
+    folder = handoff.path / ("processed" if ending is PUBLISHED else "failed")
+    _apply(handoff, [entry for n in (1, 2) for entry in handoff.run(n, ending)])
+    name = NAME.decode() if number == 1 else f"{NAME.decode()[:-5]}.{id_of(2)}.json"
+    (folder / name).write_bytes(BODY.replace(b"scaling", b"SCALING"))
+    assert _remove(handoff, 1, 2) == [id_of(1), id_of(2)]
+    assert _contents(handoff) == {**EMPTY, folder.name: {name}}
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_a_file_that_was_never_read_goes_unless_its_size_changed(
+    handoff: HandoffFolder, is_changed: bool
+) -> None:
+    unread = Receipt(NAME, BEGINNING, len(BODY))
+    _apply(handoff, handoff.follow(handoff.claim(1), Rejected(unread, FAULTS)))
+    if is_changed:
+        (handoff.path / "failed" / NAME.decode()).write_bytes(BODY + b" ")
+    assert _remove(handoff, 1) == [id_of(1)]
+    assert handoff.names("failed") == ({NAME.decode()} if is_changed else set())
+
+
 def test_a_later_file_in_the_place_of_a_removed_one_stays(handoff: HandoffFolder) -> None:
     """An operator empties processed/; the next file of that name gets the plain name too."""
     _apply(handoff, handoff.run(1, PUBLISHED, body=b"one"))
@@ -201,7 +229,7 @@ def test_one_that_cannot_be_removed_does_not_stop_the_others(
     handoff: HandoffFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     _apply(handoff, [e for n in (1, 2, 3) for e in handoff.run(n, PUBLISHED)])
-    obstacle = handoff.path / "processed" / f"intent-scale-up-001.{id_of(2)}.json"
+    obstacle = handoff.path / "status" / "history" / f"{id_of(2)}.status"
     obstacle.unlink()
     obstacle.mkdir()
     assert _remove(handoff, 1, 2, 3) == [id_of(1), id_of(3)]

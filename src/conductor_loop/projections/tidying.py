@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 from collections.abc import Sequence
 
 from conductor_loop import disk
@@ -78,11 +79,9 @@ class _Removal:
     def _remove_file(self, intent: Summary, place: Place) -> None:
         name = filed_name(place, intent.name, intent.intent_id)
         match place:
-            case Place.PROCESSED:
+            case Place.PROCESSED | Place.PROCESSED_ID:
                 if _is_unchanged(self._processed, name, intent):
                     self._unlink(self._processed, name)
-            case Place.PROCESSED_ID:
-                self._unlink(self._processed, name)
             case Place.FAILED | Place.FAILED_ID:
                 self._remove_failed(intent, name)
             case Place.QUARANTINE:
@@ -93,11 +92,13 @@ class _Removal:
     def _remove_failed(self, intent: Summary, name: bytes) -> None:
         log_name = error_log_name(name)
         head = read_own(self._failed, log_name, ERROR_LOG_HEAD)
-        if head is None and _is_unchanged(self._failed, name, intent):
+        is_own_log = intent_of(head or b"") == intent.intent_id
+        # Of one that was never read, nothing but its log tells whose it is.
+        may_be_ours = is_own_log or (head is None and intent.digest)
+        if may_be_ours and _is_unchanged(self._failed, name, intent):
             self._unlink(self._failed, name)
-        elif intent_of(head or b"") == intent.intent_id:
+        if is_own_log:
             # The log last: as long as it stands, it tells whose file that is.
-            self._unlink(self._failed, name)
             self._unlink(self._failed, log_name)
 
     def _remove_quarantined(self, intent: Summary) -> None:
@@ -119,6 +120,8 @@ class _Removal:
 
 
 def _is_unchanged(folder: int, name: bytes, intent: Summary) -> bool:
+    if not intent.digest:
+        return _is_as_large(folder, name, intent)
     try:
         handle = open_own(folder, name)
     except FileNotFoundError:
@@ -129,3 +132,12 @@ def _is_unchanged(folder: int, name: bytes, intent: Summary) -> bool:
         if os.fstat(handle).st_size != intent.size:
             return False
         return hashlib.file_digest(file, "sha256").hexdigest() == intent.digest
+
+
+def _is_as_large(folder: int, name: bytes, intent: Summary) -> bool:
+    """What can be told of a file that was refused without being read."""
+    try:
+        facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(facts.st_mode) and facts.st_size == intent.size
