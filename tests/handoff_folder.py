@@ -42,6 +42,7 @@ from tests.fakes_catalog import BEGINNING, CatalogInMemory
 NAME = b"intent-scale-up-001.json"
 BODY = b'{"intent_type": "scaling"}'
 ABOUT = Service("0.1.0", "direct", "porch", "c" * 64)
+_NOBODY = 65_534
 
 
 def NOT_AUDITED(journal_seq: int) -> int | None:  # noqa: N802  a constant that is called
@@ -149,6 +150,18 @@ def handoff_folder(path: Path, private: Path | None = None) -> Iterator[HandoffF
             handles.append(disk.open_folder(str(folder)))
             stack.callback(os.close, handles[-1])
         yield HandoffFolder(path, private, OpenFolders(*handles), CatalogInMemory())
+
+
+@contextmanager
+def as_ordinary_user() -> Iterator[None]:
+    """For root modes mean nothing, and the daemon is never root."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def admitted(name: bytes = NAME, body: bytes = BODY, retry_of: str | None = None) -> Admitted:

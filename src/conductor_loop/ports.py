@@ -111,7 +111,7 @@ class Feed(Protocol):
         """
 
     async def park(self, entry: Entry, why: str) -> None:
-        """Set an entry aside that a view cannot take, so that later ones go on; retried later."""
+        """Set an entry aside that a view cannot take, so that later ones go on; tried again."""
 
     def parked(self) -> Sequence[tuple[Entry, str]]:
         """Entries set aside, oldest first."""

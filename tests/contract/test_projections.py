@@ -37,6 +37,7 @@ from tests.handoff_folder import (
     TO_BE_RETRIED,
     HandoffFolder,
     admitted,
+    as_ordinary_user,
     carried_out,
     duplicated,
     handoff_folder,
@@ -145,6 +146,24 @@ def test_a_folder_deleted_under_it_is_an_error_that_may_pass(
         carried_out(view.apply(entries))
     assert raised.value.errno == errno.ESTALE
     assert raised.value.errno in PASSING_ERRORS
+
+
+@pytest.mark.parametrize("closed", ["claimed", "failed", "status", "history"])
+def test_a_folder_closed_to_it_is_an_error_that_may_pass(
+    handoff: HandoffFolder, closed: str
+) -> None:
+    carried_out(_verdicts(handoff).apply(handoff.run(1, PUBLISHED)))
+    entries = handoff.run(2, FAILED)
+    for folder in ("failed", "status", "history", "claimed"):
+        os.fchmod(getattr(handoff.folders, folder), 0o555 if folder == closed else 0o777)
+    view = (_filing if closed in ("claimed", "failed") else _verdicts)(handoff)
+    with as_ordinary_user(), pytest.raises(OSError, match="closed") as raised:
+        carried_out(view.apply(entries))
+    assert raised.value.errno in PASSING_ERRORS
+
+    os.fchmod(getattr(handoff.folders, closed), 0o777)
+    with as_ordinary_user():
+        carried_out(view.apply(entries))
 
 
 def test_filing_tells_the_place_of_every_final_intent(handoff: HandoffFolder) -> None:

@@ -627,6 +627,20 @@ def test_views_that_cannot_be_written_stall_and_catch_up(stage: Stage) -> None:
     assert stage.life.world.filed == {first: "processed"}
 
 
+def test_whoever_waits_for_nothing_but_views_may_give_up_on_them(stage: Stage) -> None:
+    stage.begin(longest_pause=timedelta(seconds=30))
+    first = stage.hand_over(A)
+    stage.life.world.views_fail = True
+    stage.end(first)
+    stage.life.source.drain()
+    for _ in range(100):
+        stage.pass_time(0.5)
+
+    assert stage.life.running.done()
+    assert stage.life.conductor.gave_up is Hindrance.VIEWS
+    assert stage.state(first) is State.PUBLISHED
+
+
 def test_an_entry_that_views_refuse_is_set_aside_and_tried_again_at_the_next_start(
     stage: Stage,
 ) -> None:
@@ -645,6 +659,24 @@ def test_an_entry_that_views_refuse_is_set_aside_and_tried_again_at_the_next_sta
 
     assert stage.life.world.filed == {first: "processed", second: "processed"}
     assert list(stage.life.journal.parked()) == []
+
+
+def test_an_entry_that_was_set_aside_is_tried_again_until_the_views_take_it(stage: Stage) -> None:
+    stage.begin()
+    first = stage.hand_over(A)
+    stage.life.world.refused.add(3)
+    stage.end(first)
+    stage.pass_time(1)
+    assert stage.life.conductor.relay.parked_count == 1
+    stage.pass_time(60)
+    assert stage.life.world.filed == {}
+
+    stage.life.world.refused.clear()
+    stage.pass_time(10)
+
+    assert stage.life.conductor.relay.parked_count == 0
+    assert list(stage.life.journal.parked()) == []
+    assert stage.life.world.filed == {first: "processed"}
 
 
 def test_the_places_of_files_are_kept_when_the_daemon_dies_while_an_entry_is_set_aside(

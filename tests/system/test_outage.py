@@ -10,6 +10,7 @@ import pytest
 from conductor_loop.adapters.sandbox import landlock
 from conductor_loop.core.states import State
 from tests.system.daemon import Daemon, Site, intent, wait_until
+from tests.system.test_jail import be_ordinary
 
 # Out of order as long as `$top/outage` holds an exit status.
 FAILS_DURING_OUTAGE = """
@@ -233,3 +234,48 @@ def test_a_permanent_refusal_is_no_outage(site: Site) -> None:
     assert site.once("-porch", porch).returncode == 8
     assert len(site.ledger()) == 10
     assert site.counts() == {State.FAILED: 10}
+
+
+# Views.
+
+
+@pytest.fixture
+def plain_site(open_site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """One of an ordinary user, whom the modes of folders bind."""
+    if os.geteuid() == 0:
+        be_ordinary(open_site, monkeypatch)
+    return open_site
+
+
+@pytest.mark.needs("setpriv")
+def test_once_gives_up_on_a_folder_that_stays_closed_and_the_next_start_goes_on(
+    plain_site: Site,
+) -> None:
+    site = plain_site
+    site.hand_over_all({"intent-a.json": intent()})
+    site.handoff.chmod(0o777)
+    closing = site.porch('chmod 555 "$top/handoff/status"')
+    done = site.once("-porch", closing, "-sandbox", "none", "-timeout", "1s")
+    assert done.returncode == 1
+    assert "cannot write verdicts or files: [Errno 30] a folder was closed" in done.stderr
+
+    (site.handoff / "status").chmod(0o755)
+    assert site.once("-porch", "builtin").returncode == 0
+    assert site.verdict("intent-a.json")["status"] == "success"
+
+
+def test_once_says_that_a_file_could_not_be_filed_and_files_it_when_it_can(site: Site) -> None:
+    with site.daemon("-porch", "builtin"):
+        site.pause()
+        site.hand_over("intent-a.json", intent())
+        own = f"intent-a.{site.intent_id('intent-a.json')}.json"
+    for name in ("intent-a.json", own):
+        (site.handoff / "processed" / name).write_text("in the way")
+    site.command("resume")
+    done = site.once("-porch", "builtin")
+    assert done.returncode == 8
+    assert "of 1 entry of the journal could not be written" in done.stderr
+
+    (site.handoff / "processed" / own).unlink()
+    assert site.once("-porch", "builtin").returncode == 0
+    assert site.verdict("intent-a.json")["status"] == "success"

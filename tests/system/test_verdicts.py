@@ -173,6 +173,19 @@ def test_a_verdict_two_generations_old_moves_when_the_entry_between_was_set_asid
     assert handoff.names("status/history") == {f"{id_of(1)}.status"}
 
 
+def test_the_verdict_before_is_kept_when_the_entry_that_moves_it_was_set_aside(
+    handoff: HandoffFolder,
+) -> None:
+    _apply(handoff, handoff.run(1, PUBLISHED))
+    arrived, *rest = handoff.run(2, FAILED)
+    _apply(handoff, rest)
+    assert _owner(handoff) == id_of(2)
+    assert _owner(handoff, f"history/{id_of(1)}.status") == id_of(1)
+    tree = handoff.tree()
+    _apply(handoff, [arrived])
+    assert handoff.tree() == tree
+
+
 def test_a_retry_replaces_the_verdict_of_what_it_repeats(handoff: HandoffFolder) -> None:
     _apply(handoff, handoff.run(1, FAILED))
     retry = admitted(retry_of=id_of(1))

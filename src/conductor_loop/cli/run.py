@@ -92,6 +92,13 @@ def _summed_up(report: Report, took: timedelta) -> int:
             "the log and `conductor-loop audit show` name them; then: conductor-loop state discard",
         )
         return _NOT_ALL_SUCCEEDED
+    if report.parked:
+        print_error(
+            f"files or verdicts of {counted(report.parked, 'entry', 'entries')} of the journal"
+            " could not be written",
+            "the log says why; mend it, start again: they are tried first",
+        )
+        return _NOT_ALL_SUCCEEDED
     # Stopped by a signal before the end: nothing is known of what is left.
     if report.kept:
         print_warning(f"stopped before the end, {kept}")

@@ -211,11 +211,18 @@ class Conductor:
         return len(self.backlog) > 0 or not self._parts.housekeeping.has_tidied
 
     async def _bring_views_in_line(self) -> None:
+        in_line = asyncio.create_task(self.relay.caught_up(self._parts.catalog.last_seq()))
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
-            async with asyncio.timeout(_LAST_SECONDS if self._stop.is_set() else None):
-                await self.relay.caught_up(self._parts.catalog.last_seq())
-        except TimeoutError:
+            await asyncio.wait({in_line, stop}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({in_line}, timeout=_LAST_SECONDS)
+        finally:
+            stop.cancel()
+            in_line.cancel()
+        if not done:
             _log.warning("the views are not in line yet; the next start goes on with them")
+        for each in done:
+            each.result()
 
     async def _watch(self) -> None:
         """Give up a `once` that cannot go on; let no full disk hold up a stop."""

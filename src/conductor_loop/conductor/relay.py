@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Sequence
 
 from conductor_loop import disk
-from conductor_loop.core.faults import DurabilityLost
 from conductor_loop.core.records import Entry
 from conductor_loop.ports import Clock, Feed, Listener, Projection, Steps
 
@@ -19,6 +18,8 @@ _GATHER_SECONDS, _LOOK_SECONDS = 0.05, 0.01
 """While much is about to end, entries gather so long: the syncs of a batch serve them all."""
 _TRIES = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
+_PARKED_SECONDS = 10.0
+"""What was set aside is tried again so often."""
 
 
 class Relay:
@@ -37,6 +38,7 @@ class Relay:
         """What keeps the views from being written now, if anything."""
         self.parked_count = 0
         """Entries that a view cannot take."""
+        self._parked_due = 0.0
         self._feed = feed
         self._projections = projections
         self._listeners = listeners
@@ -47,13 +49,25 @@ class Relay:
 
     async def run(self) -> None:
         """Follow the feed for ever."""
+        self.parked_count = len(self._feed.parked())
         await self._retry_parked()
+        if self.parked_count:
+            _log.error("%d entries are still set aside, their views are missing", self.parked_count)
         while True:
+            if self.parked_count and self._clock.steady() >= self._parked_due:
+                await self._retry_parked()
             entries = self._feed.after(self.position, _BATCH)
             if entries:
                 await self._relay(entries)
                 await self._gather()
             else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Until there is another entry, or what was set aside is due."""
+        wait = self._parked_due - self._clock.steady() if self.parked_count else None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
                 await self._feed.committed(self.position)
 
     async def _gather(self) -> None:
@@ -147,19 +161,21 @@ class Relay:
         )  # fmt: skip
         self.stalled_by = None
         await self._feed.park(entry, str(error))
+        if not self.parked_count:
+            self._parked_due = self._clock.steady() + _PARKED_SECONDS
         self.parked_count += 1
 
     async def _retry_parked(self) -> None:
         for entry, _ in self._feed.parked():
             try:
                 places = await self._project([entry])
-            except DurabilityLost:
-                raise
             except OSError as error:
-                self.parked_count += 1
-                _log.error("entry %d is still set aside: %s", entry.seq, error)
+                _log.debug("entry %d is still set aside: %s", entry.seq, error)
             else:
                 await self._feed.unpark(entry.seq, filed=places)
+                self.parked_count -= 1
+                _log.info("the views of entry %d are made after all", entry.seq)
+        self._parked_due = self._clock.steady() + _PARKED_SECONDS
 
 
 def _in_turn(views: Sequence[Steps]) -> Sequence[Steps]:

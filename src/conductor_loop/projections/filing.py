@@ -24,7 +24,7 @@ from conductor_loop.projections.folders import (
     hidden_name,
     is_same,
     read_own,
-    vanishing,
+    unusable,
     write_hidden,
 )
 
@@ -85,7 +85,7 @@ class Filing:
     def _file(self, entries: Sequence[Entry]) -> Steps:
         folders = self._folders
         with contextlib.closing(_Batch(folders, self._address)) as batch:
-            with vanishing(folders.processed, folders.failed, folders.quarantine):
+            with unusable(folders.processed, folders.failed, folders.quarantine, folders.claimed):
                 yield from batch.write_logs(entries)
                 places = [batch.file(entry) for entry in entries]
             yield tuple(batch.touched)

@@ -48,10 +48,11 @@ class Folders(Protocol):
 
 
 @contextmanager
-def vanishing(*folders: int) -> Iterator[None]:
-    """Tell a folder deleted under us from a missing file: OSError(ESTALE), which may pass.
+def unusable(*folders: int) -> Iterator[None]:
+    """Tell a folder that is out of order from a file that is: an OSError that may pass.
 
-    Its descriptor leads to the new folder as soon as somebody has made and opened one.
+    ESTALE: it was deleted under us; its descriptor leads to the new one as soon as somebody has
+    made and opened one. EROFS: its mode, owner or attributes let us change nothing in it.
     """
     try:
         yield
@@ -59,6 +60,14 @@ def vanishing(*folders: int) -> Iterator[None]:
         if any(os.fstat(folder).st_nlink == 0 for folder in folders):
             raise OSError(errno.ESTALE, "a folder was deleted under the running daemon") from error
         raise
+    except PermissionError as error:
+        if not all(map(_is_writable, folders)):
+            raise OSError(errno.EROFS, "a folder was closed to the running daemon") from error
+        raise
+
+
+def _is_writable(folder: int) -> bool:
+    return os.access(b".", os.W_OK | os.X_OK, dir_fd=folder, effective_ids=True)
 
 
 def hidden_name(intent_id: str, purpose: bytes) -> bytes:

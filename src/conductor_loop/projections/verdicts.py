@@ -29,7 +29,7 @@ from conductor_loop.projections.folders import (
     Folders,
     hidden_name,
     read_own,
-    vanishing,
+    unusable,
     write_hidden,
 )
 
@@ -90,7 +90,7 @@ class Verdicts:
         """See `ports.Projection`. Returns no places: filing has told them."""
         for start in range(0, len(entries), _AT_ONCE):
             batch = _Batch(self._folders, self._catalog, self._compose, self._notices)
-            with vanishing(self._folders.status, self._folders.history):
+            with unusable(self._folders.status, self._folders.history):
                 yield from batch.publish(entries[start : start + _AT_ONCE])
         return ()
 
@@ -165,6 +165,8 @@ class _Batch:
 
     def _show(self, entry: Entry, *, is_newest: bool) -> None:
         if is_newest:
+            # Again: what did so when it arrived may have been set aside.
+            self._make_way(entry)
             folder, name = self._status, verdict_name(_name(entry))
         else:
             folder, name = self._history, history_name(_id(entry))

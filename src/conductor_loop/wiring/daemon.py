@@ -81,6 +81,8 @@ class Report:
     """Intents that wait for the next start; of one that was stopped, files in the folder, too."""
     set_aside: int = 0
     """Intents that are damaged in the journal and have no verdict; they are not run."""
+    parked: int = 0
+    """Entries of the journal whose files or verdicts could not be written."""
 
 
 def run(
@@ -174,6 +176,7 @@ def _report(tally: Tally, conductor: Conductor, ground: Ground) -> Report:
         conductor.is_stopping,
         len(conductor.backlog) + in_folder,
         ground.journal.reader.count_set_aside(),
+        conductor.relay.parked_count,
     )
 
 
