@@ -83,9 +83,7 @@ def test_one_target_failing_again_and_again_opens_it_when_patience_ends() -> Non
     assert breaker.is_open
 
 
-def test_deadlines_of_one_target_open_it_only_after_all_attempts_of_an_intent() -> (
-    None
-):
+def test_deadlines_of_one_target_open_it_only_after_all_attempts_of_an_intent() -> None:
     breaker = Breaker(BreakerPolicy(patience=60, deadlines=130))
     for seconds in (0, 35, 75, 129):
         assert not breaker.rules_environment("x", A, TIMEOUT, NOW + seconds)

@@ -16,6 +16,7 @@ from conductor_loop.adapters.handoff.pairing import (
     Pairing,
     as_text,
     from_text,
+    pairing_of,
     record_pairing,
     recorded_pairing,
 )
@@ -56,7 +57,7 @@ async def join(layout: Layout, journal: SqliteJournal) -> None:
 
 
 async def _write(layout: Layout, journal: SqliteJournal, pairing_id: str) -> None:
-    wanted = Pairing(pairing_id, layout.path, layout.state_path)
+    wanted = pairing_of(layout, pairing_id)
     ours, theirs = _recorded(layout, journal)
     # Who has an id gets the new one first: killed in between, the next start finds the other one
     # without, and where it should be.
@@ -75,8 +76,9 @@ def _recorded(layout: Layout, journal: SqliteJournal) -> tuple[Pairing | None, P
 def _is_of_others(layout: Layout, ours: Pairing | None, theirs: Pairing | None) -> bool:
     if ours is not None and theirs is not None:
         return True
-    is_of_other_journal = ours is not None and ours.state_dir != layout.state_path
-    return is_of_other_journal or (theirs is not None and theirs.handoff != layout.path)
+    here = pairing_of(layout, "")
+    is_of_other_journal = ours is not None and ours.state_dir != here.state_dir
+    return is_of_other_journal or (theirs is not None and theirs.handoff != here.handoff)
 
 
 def _require_nothing_open(

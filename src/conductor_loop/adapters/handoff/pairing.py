@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 from conductor_loop.adapters.handoff.kept_records import read_record, write_record
@@ -19,6 +21,15 @@ class Pairing(msgspec.Struct, frozen=True):
     id: str
     handoff: str
     state_dir: str
+
+
+def pairing_of(layout: Layout, pairing_id: str) -> Pairing:
+    """Where the two are now; bytes of a path that are no UTF-8 as `\\xNN`."""
+    return Pairing(pairing_id, _plain(layout.path), _plain(layout.state_path))
+
+
+def _plain(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def as_text(pairing: Pairing) -> str:
