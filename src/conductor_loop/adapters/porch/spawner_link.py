@@ -73,7 +73,8 @@ class SpawnerLink:
             return
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
-        self._socket.close()
+        with contextlib.suppress(OSError):  # it is closed all the same (close(2))
+            self._socket.close()
         os.kill(self._pid, signal.SIGKILL)
         _, status = os.waitpid(self._pid, 0)
         code = os.waitstatus_to_exitcode(status)
