@@ -255,8 +255,9 @@ class FakeJournal:
         row = self._memory.rows.get(intent_id)
         return None if row is None else _summary(row)
 
-    def was_retried(self, intent_id: str) -> bool:
-        return any(row.retry_of == intent_id for row in self._rows())
+    def retried_as(self, intent_id: str) -> Summary | None:
+        later = [row for row in self._rows() if row.retry_of == intent_id]
+        return _summary(later[-1]) if later else None
 
     def final_before(
         self, cutoff: datetime, states: Collection[State], limit: int

@@ -599,8 +599,10 @@ async def test_what_was_retried_is_known(shop: Shop) -> None:
     async with shop.open() as opened:
         await opened.writer.record([admitted(1), admitted(2, retry_of=number_id(1))])
 
-        assert opened.reader.was_retried(number_id(1))
-        assert not opened.reader.was_retried(number_id(2))
+        again = opened.reader.retried_as(number_id(1))
+        assert again is not None
+        assert again.intent_id == number_id(2)
+        assert opened.reader.retried_as(number_id(2)) is None
 
 
 @in_a_loop

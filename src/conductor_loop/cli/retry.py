@@ -59,5 +59,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _failed(reader: JournalReader) -> list[str]:
     """Oldest first, so that they keep their order; each once, and not what was retried."""
-    failed = reader.summaries(states={State.FAILED, State.TIMED_OUT}, limit=_MOST)
-    return [s.intent_id for s in reversed(failed) if not reader.was_retried(s.intent_id)]
+    states = {State.FAILED, State.TIMED_OUT}
+    failed = reader.summaries(states=states, unretried=True, limit=_MOST)
+    return [summary.intent_id for summary in reversed(failed)]

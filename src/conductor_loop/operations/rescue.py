@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -32,22 +31,17 @@ from conductor_loop.adapters.journal.database import (
 )
 from conductor_loop.adapters.journal.kek_file import own_kek_file
 from conductor_loop.adapters.journal.writer import SqliteJournal, open_journal
-from conductor_loop.adapters.keys.public import keys_of, read_chain
-from conductor_loop.adapters.verdict_files import named_records, status_files
-from conductor_loop.core.audit.endings import Ending, endings, told_by_log
+from conductor_loop.core.audit.endings import Ending, told_by_log
 from conductor_loop.core.audit.naming import FOLDER as AUDIT_FOLDER
-from conductor_loop.core.audit.verification import verify
 from conductor_loop.core.events import Noticed
-from conductor_loop.core.faults import CannotStart, Fault
-from conductor_loop.core.intent import Intent, Target
-from conductor_loop.core.places import Place, filed_path, read_claimed
-from conductor_loop.core.proof import prove
-from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile, told_by
+from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.places import Place, filed_path
+from conductor_loop.core.reconciling import Claim, Plan, Told, reconcile
 from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import LOST_TO, RESTORED, severity_of
 from conductor_loop.core.wording import timestamp
+from conductor_loop.operations import remains
 from conductor_loop.operations.pairing import join
-from conductor_loop.projections.audit.reading import lines_of
 from conductor_loop.projections.audit.start import require_newest
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import step_down
@@ -57,7 +51,6 @@ from conductor_loop.settings.sections import layout_of, reader, sealing
 _log = logging.getLogger("conductor_loop.rescue")
 _SUFFIXES = ("", "-wal", "-shm", ANCHOR_SUFFIX)
 _AT_ONCE = 500
-_AUDITED = re.compile(rb'"journal_seq":([0-9]+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +88,7 @@ def restore(
         if dry_run:
             not_needed = shutil.ignore_patterns("trial", AUDIT_FOLDER)
             shutil.copytree(scratch, scratch / "trial", ignore=not_needed)
-            ended = _ended(scratch if files else state, state, scratch)
+            ended = remains.ended(scratch if files else state, state, scratch)
             done = _reconciled(settings, held, scratch / "trial", manifest, (), kek, ended)
             return replace(done, audit_files=files)
         if files:
@@ -103,7 +96,7 @@ def restore(
         aside = _move_aside(state, held.clock.now())
         _put_keys(scratch, state, settings.kek_file)
         os.replace(scratch / FILE_NAME, state / FILE_NAME)
-        ended = _ended(state, state)
+        ended = remains.ended(state, state)
         done = _reconciled(settings, held, state, manifest, aside, settings.kek_file, ended)
         return replace(done, audit_files=files)
 
@@ -113,7 +106,7 @@ def rebuild(settings: Settings, *, dry_run: bool) -> Rescued:
     _require_remains(settings)
     with _held(settings) as held, _scratch(held.layout) as scratch:
         state = Path(held.layout.state_path)
-        ended = _ended(state, state)
+        ended = remains.ended(state, state)
         if dry_run:
             return _reconciled(settings, held, scratch, None, (), None, ended)
         aside = _move_aside(state, held.clock.now())
@@ -246,8 +239,8 @@ def _reconciled(
     kek: Path | None,
     ended: Mapping[str, Ending],
 ) -> Rescued:
-    verdicts, unproved = _verdicts(held.layout, Path(held.layout.state_path))
-    claims = list(_claims(held.layout, reader(intake_rules(settings))))
+    verdicts, unproved = remains.verdicts(held.layout, Path(held.layout.state_path))
+    claims = list(remains.claims(held.layout, reader(intake_rules(settings))))
     is_trial = folder != Path(held.layout.state_path)
 
     async def write() -> Rescued:
@@ -295,9 +288,9 @@ async def _reconcile(
         if entry.intent_id not in verdicts:
             await journal.park(entry, f"the journal was put back by {by}")
     # Numbers that were given out once stand in the audit log: they are not given to others.
-    await journal.skip_to(_newest_audited(Path(held.layout.state_path)))
+    await journal.skip_to(remains.newest_audited(Path(held.layout.state_path)))
     # The audit log takes this for the reason of what it will never be told.
-    lost_to = _newest_named(held.layout, verdicts)
+    lost_to = remains.newest_named(held.layout, verdicts)
     await journal.record([Record(None, _restored(by, manifest, held.by, lost_to))])
     for first in range(0, len(plan.records), _AT_ONCE):
         await journal.record(plan.records[first : first + _AT_ONCE])
@@ -322,36 +315,11 @@ async def _show_later(
     return [(intent_id, Place.GONE.value) for intent_id in removed]
 
 
-def _ended(folder: Path, *key_folders: Path) -> dict[str, Ending]:
-    """How intents ended, as far as the audit log of a folder proves it: its signed part alone."""
-    if not log_files(folder):
-        return {}
-    keys, _ = keys_of(next(filter(None, map(read_chain, key_folders)), ()))
-    return endings(lines_of(folder), verify(lines_of(folder), keys, {}))
-
-
 def _restored(how: str, manifest: Manifest | None, by: str, lost_to: int) -> Noticed:
     details = {"how": how, LOST_TO: str(lost_to)}
     if manifest is not None:
         details |= {"last_seq": str(manifest.last_seq), "made_at": timestamp(manifest.made_at)}
     return Noticed(RESTORED, severity_of(RESTORED), "journal", details, by)
-
-
-def _newest_audited(state: Path) -> int:
-    """The highest number of a journal's entry that the audit log tells of; 0 without one."""
-    return max((seq for path in log_files(state)[-2:] for seq in _audited_in(path)), default=0)
-
-
-def _audited_in(path: Path) -> Iterator[int]:
-    with path.open("rb") as file:  # a file may have a gigabyte
-        for line in file:
-            yield from map(int, _AUDITED.findall(line))
-
-
-def _newest_named(layout: Layout, believed: Container[str]) -> int:
-    """The newest record of the audit log that a believed verdict names; 0 without one."""
-    named = named_records(os.fsencode(layout.path))
-    return max((seq or 0 for each, (_, seq) in named.items() if each in believed), default=0)
 
 
 def _place(layout: Layout, told: Told) -> str:
@@ -361,44 +329,3 @@ def _place(layout: Layout, told: Told) -> str:
         if path is not None and os.path.lexists(os.fsencode(layout.path) + b"/" + path):
             return place.value
     return Place.NOWHERE.value
-
-
-def _verdicts(layout: Layout, state: Path) -> tuple[dict[str, Told], tuple[str, ...]]:
-    """What verdicts tell, by id; with keys at hand only those that prove themselves."""
-    keys, _ = keys_of(read_chain(state))
-    found: dict[str, Told] = {}
-    unproved = []
-    for path in status_files(os.fsencode(layout.path)):
-        try:
-            proof = prove(Path(os.fsdecode(path)).read_bytes(), keys)
-        except OSError:
-            continue
-        told = told_by(proof)
-        if told is None or (proof.faults and keys.by_kid):
-            unproved.append(os.fsdecode(path))
-        else:
-            found[told.intent_id] = told
-    return found, tuple(unproved)
-
-
-def _claims(layout: Layout, read: Callable[[bytes], Intent | Fault]) -> Iterator[Claim]:
-    claimed = Path(layout.path) / ".conductor" / "claimed"
-    for entry in sorted(os.listdir(layout.claimed)):
-        found = read_claimed(os.fsencode(entry))
-        if found is None:
-            continue
-        intent_id, name = found
-        # A folder may hold any name, as an older daemon left it: only a start renews claims.
-        for path in [claimed / entry] if name else _inside(claimed / entry):
-            yield Claim(intent_id, _target(path, read))
-
-
-def _inside(folder: Path) -> list[Path]:
-    return [] if folder.is_symlink() or not folder.is_dir() else list(folder.iterdir())
-
-
-def _target(path: Path, read: Callable[[bytes], Intent | Fault]) -> Target | None:
-    if path.is_symlink() or not path.is_file():
-        return None
-    intent = read(path.read_bytes())
-    return None if isinstance(intent, Fault) else intent.target

@@ -74,7 +74,6 @@ WHERE i.seq > ? AND i.final_at IS NOT NULL AND i.seq NOT IN (SELECT seq FROM dam
 GROUP BY i.seq ORDER BY i.seq LIMIT ?"""
 _KNOWN = "SELECT 1 FROM intents WHERE id = ?"
 _STATE = "SELECT state FROM intents WHERE id = ?"
-_RETRIED = "SELECT 1 FROM intents WHERE retry_of = ?"
 _NOT_RETRIED = "NOT EXISTS (SELECT 1 FROM intents later WHERE later.retry_of = intents.id)"
 _BODIES = """
 SELECT i.id, i.body FROM json_each(?) asked JOIN intents i ON i.id = asked.value
@@ -254,10 +253,6 @@ class JournalReader:
         value = self._value(_STATE, (intent_id,))
         return State.NEW if value is None else State(str(value))
 
-    def was_retried(self, intent_id: str) -> bool:
-        """Whether a later intent was made from this one."""
-        return self._value(_RETRIED, (intent_id,)) is not None
-
     def retried_as(self, intent_id: str) -> Summary | None:
         """The newest intent that was made from this one; None when it was not retried."""
         clause = " WHERE retry_of = ? ORDER BY seq DESC LIMIT 1"
@@ -297,11 +292,8 @@ class JournalReader:
 
     def summaries_of(self, name: bytes) -> Sequence[Summary]:
         """Every intent that was handed over under a name, newest first."""
-        return list(
-            self._summaries(
-                " WHERE name_key = ? ORDER BY seq DESC", (name_key(self._sealer, name),)
-            )
-        )
+        clause = " WHERE name_key = ? ORDER BY seq DESC"
+        return list(self._summaries(clause, (name_key(self._sealer, name),)))
 
     def newest_by_name(self, name: bytes) -> Summary | None:
         """The intent that a name means: the newest that is no duplicate, else the newest.

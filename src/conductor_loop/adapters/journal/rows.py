@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -95,6 +95,11 @@ class LiveIntent(msgspec.Struct, frozen=True):
     runs: int = 0
     failures: int = 0
     crashes: int = 0
+
+
+def filed_rows(filed: Iterable[tuple[str, str]]) -> list[Bindings]:
+    """Ids and places as `Statements.filed` has them."""
+    return [(place, intent_id) for intent_id, place in filed]
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ from conductor_loop.adapters.journal.rows import (
     Statements,
     add_record,
     file_key,
+    filed_rows,
     live_intents,
 )
 from conductor_loop.adapters.journal.sealing import keyed_place, parked_place
@@ -130,7 +131,8 @@ class SqliteJournal:
     async def _record(self, records: Sequence[Record], statements: Statements) -> Sequence[int]:
         """Record, in one transaction with what `statements` have already."""
         at = to_microseconds(self._clock.now())
-        changed, seq = dict[str, LiveIntent](), self._last_seq
+        changed: dict[str, LiveIntent] = {}
+        seq = self._last_seq
         for seq, record in enumerate(records, self._last_seq + 1):
             key = record.intent_id or ""
             live = add_record(statements, record, changed.get(key) or self._live.get(key), seq, at)
@@ -181,7 +183,7 @@ class SqliteJournal:
 
     async def advance(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         """See `ports.Feed`."""
-        statements = Statements(self._sealer, filed=_places(filed), others=[(_ADVANCE, (seq,))])
+        statements = Statements(self._sealer, filed=filed_rows(filed), others=[(_ADVANCE, (seq,))])
         await self._commit(statements, can_wait=True)
 
     async def skip_to(self, seq: int) -> None:
@@ -197,7 +199,7 @@ class SqliteJournal:
     async def unpark(self, seq: int, *, filed: Sequence[tuple[str, str]] = ()) -> None:
         """See `ports.Feed`."""
         await self._commit(
-            Statements(self._sealer, filed=_places(filed), others=[(UNPARK, (seq,))])
+            Statements(self._sealer, filed=filed_rows(filed), others=[(UNPARK, (seq,))])
         )
 
     async def remember_imported(self, rows: Sequence[tuple[bytes, str, int]], source: str) -> None:
@@ -384,10 +386,6 @@ class SqliteJournal:
             else:
                 still.append((seq, waiter))
         self._waiters = still
-
-
-def _places(filed: Sequence[tuple[str, str]]) -> list[Bindings]:
-    return [(place, intent_id) for intent_id, place in filed]
 
 
 def open_journal(
