@@ -90,7 +90,7 @@ class SteeredJournal(SqliteJournal):
         """Commit what waits, as one group."""
         request = self._requests.get_nowait()
         assert request is not None
-        batch, _ = gather(request, self._requests)
+        batch, _ = gather(request, self._requests, patience=0.0)  # whoever asks is this thread
         self._announce(batch, self._commit_batch(batch))
 
     def let_go(self) -> None:

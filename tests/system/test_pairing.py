@@ -58,6 +58,19 @@ def test_a_journal_with_open_intents_serves_no_other_handoff(site: Site) -> None
     assert finishes_both(site)
 
 
+@pytest.mark.parametrize("words", [("pause",), ("cancel", NAMES[0]), ("resume",)])
+def test_a_command_changes_nothing_in_a_journal_of_another_handoff(
+    site: Site, words: tuple[str, ...]
+) -> None:
+    leave_open(site)
+
+    done = site.command(*words, "-handoff", "other", "-state-dir", "state")
+
+    assert done.returncode == 1
+    assert "do not belong together" in done.stderr
+    assert finishes_both(site)
+
+
 def test_a_handoff_with_claims_is_served_with_no_other_journal(site: Site) -> None:
     leave_open(site)
 

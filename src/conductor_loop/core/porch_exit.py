@@ -193,7 +193,7 @@ def _late(deadline: timedelta) -> _Meaning:
         FailureKind.TIMEOUT,
         "porch_timeout",
         f"porch did not end within {format_duration(deadline)} and was stopped",
-        "find out what it waits for; -timeout gives it longer",
+        "find out what it waits for; -timeout, or the intent's own, gives it longer",
     )
 
 

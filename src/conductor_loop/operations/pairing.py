@@ -39,8 +39,7 @@ async def pair(layout: Layout, journal: SqliteJournal) -> None:
     if ours is not None and theirs is not None and ours.id == theirs.id:
         await _write(layout, journal, ours.id)  # the paths, should they have moved
         return
-    if _is_of_others(layout, ours, theirs):
-        _require_nothing_open(layout, journal.reader, ours, theirs)
+    require_pair(layout, journal)
     if ours is not None or theirs is not None:
         _log.warning(
             "%s and the journal in %s belong together from now on; before: %s",
@@ -49,6 +48,13 @@ async def pair(layout: Layout, journal: SqliteJournal) -> None:
             " and ".join(_told(layout, ours, theirs)),
         )
     await join(layout, journal)
+
+
+def require_pair(layout: Layout, journal: SqliteJournal) -> None:
+    """Refuse, as `pair` does, what belongs to others, and write nothing. Raises CannotStart."""
+    ours, theirs = _recorded(layout, journal)
+    if _is_of_others(layout, ours, theirs):
+        _require_nothing_open(layout, journal.reader, ours, theirs)
 
 
 async def join(layout: Layout, journal: SqliteJournal) -> None:
@@ -75,7 +81,7 @@ def _recorded(layout: Layout, journal: SqliteJournal) -> tuple[Pairing | None, P
 
 def _is_of_others(layout: Layout, ours: Pairing | None, theirs: Pairing | None) -> bool:
     if ours is not None and theirs is not None:
-        return True
+        return ours.id != theirs.id
     here = pairing_of(layout, "")
     is_of_other_journal = ours is not None and ours.state_dir != here.state_dir
     return is_of_other_journal or (theirs is not None and theirs.handoff != here.handoff)

@@ -27,6 +27,7 @@ from conductor_loop.core.original_state import FileState
 from conductor_loop.core.protection import Protections
 from conductor_loop.core.records import Record
 from conductor_loop.core.security_events import severity_of
+from conductor_loop.operations.pairing import require_pair
 from conductor_loop.projections.audit.start import require_newest
 from conductor_loop.settings import Settings
 from conductor_loop.settings.confinement import step_down
@@ -100,6 +101,7 @@ async def _offline_journal(settings: Settings, clock: SystemClock) -> AsyncItera
         journal = open_journal(Path(layout.state_path), clock, sealing(settings))
         open_things.push_async_callback(journal.close)
         require_newest(layout.state, journal.reader)
+        require_pair(layout, journal)
         for changed in layout.closed:  # opening it closed them, so the daemon will find nothing
             code, details = "state_mode_changed", changed.details()
             told = Noticed(code, severity_of(code), changed.path, details)

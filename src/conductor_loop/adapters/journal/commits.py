@@ -29,14 +29,16 @@ class Request:
     can_wait: bool = False
 
 
-def gather(first: Request, requests: SimpleQueue[Request | None]) -> tuple[list[Request], bool]:
-    """What waits now, and whether it is the last; waits a little while nobody hurries."""
+def gather(
+    first: Request, requests: SimpleQueue[Request | None], patience: float = _PATIENCE_SECONDS
+) -> tuple[list[Request], bool]:
+    """What waits now, and whether it is the last; waits `patience` seconds while nobody hurries."""
     batch, hurries = [first], not first.can_wait
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     while True:
-        patience = 0.0 if hurries else max(0.0, deadline - time.monotonic())
+        left = 0.0 if hurries else max(0.0, deadline - time.monotonic())
         try:
-            request = requests.get(patience > 0, patience)
+            request = requests.get(left > 0, left)
         except Empty:
             return batch, False
         if request is None:
