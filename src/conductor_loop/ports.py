@@ -205,7 +205,10 @@ class Publisher(Protocol):
         """End a running attempt at once; its `publish` returns Abandoned."""
 
     async def recall(self) -> None:
-        """Begin nothing of what was sent ahead: its `publish` returns Abandoned("not_run")."""
+        """Begin nothing of what was sent ahead: its `publish` returns Abandoned("not_run").
+
+        What has not begun when this returns does not begin.
+        """
 
 
 class Signer(Protocol):

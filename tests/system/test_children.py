@@ -514,6 +514,41 @@ def test_what_waits_can_be_recalled_while_what_runs_goes_on(prefix: str, tmp_pat
     assert waiting == [Stopped(started=False)] * 5
 
 
+def test_a_recall_lasts_until_the_spawner_starts_nothing_more(prefix: str) -> None:
+    async def scenario(children: Children) -> None:
+        os.kill(spawner_of(prefix), signal.SIGSTOP)
+        recall = asyncio.create_task(children.recall())
+        assert not (await asyncio.wait((recall,), timeout=0.05))[0]
+        os.kill(spawner_of(prefix), signal.SIGCONT)
+        await recall
+
+    with_children(prefix, scenario)
+
+
+def test_a_recall_ends_with_a_spawner_that_dies(prefix: str) -> None:
+    async def scenario(children: Children) -> None:
+        os.kill(spawner_of(prefix), signal.SIGSTOP)
+        recalls = [asyncio.create_task(children.recall()) for _ in range(2)]
+        os.kill(spawner_of(prefix), signal.SIGKILL)
+        await asyncio.gather(*recalls)
+
+    with_children(prefix, scenario)
+
+
+def test_a_spawner_that_stands_still_holds_up_no_recall_for_long(
+    prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(children: Children) -> None:
+        os.kill(spawner_of(prefix), signal.SIGSTOP)
+        await children.recall()
+        os.kill(spawner_of(prefix), signal.SIGCONT)
+        await children.recall()
+
+    with_children(prefix, scenario)
+
+    assert "did not say within" in caplog.text
+
+
 def test_stopping_what_nobody_runs_does_nothing(prefix: str) -> None:
     with_children(prefix, lambda children: children.stop("nobody"))
 

@@ -187,12 +187,15 @@ class Children:
             self._send_stop(call.number)
 
     async def recall(self) -> None:
-        """Start nothing of what was sent ahead: each `run` that waits returns Stopped."""
+        """Start nothing of what was sent ahead: each `run` that waits returns Stopped.
+
+        When this returns, nothing of it is started any more.
+        """
         for call in self._calls.values():
             if not call.sent and not call.ending.done():
                 call.ending.set_result(Stopped(started=False))
         if self._link is not None:
-            self._link.send(message(b"recall"))
+            await self._link.recall()
 
     def _send(self, call: _Call, request: ChildRequest) -> None:
         if not self._open:

@@ -151,10 +151,11 @@ class Spawner:
         return False
 
     def _recall(self) -> None:
-        """Start nothing of what waits."""
+        """Start nothing of what waits, and say so."""
         for number in self.waiting:
             self.outgoing += message(b"stopped %d 0" % number)
         self.waiting.clear()
+        self.outgoing += message(b"recalled")
 
     def _stop(self, number: int) -> None:
         """End a run at once; of one whose own process has ended, what is left of it."""

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 import conductor_loop
-from conductor_loop.adapters.porch.runs import TOKEN_VARIABLE, messages
+from conductor_loop.adapters.porch.runs import TOKEN_VARIABLE, message, messages
 from conductor_loop.adapters.porch.spawner import CONNECTION
 from conductor_loop.adapters.porch.spawner_process import command
 from conductor_loop.adapters.sandbox.confinement import Confinement
 
+_log = logging.getLogger(__name__)
+
 _CHUNK = 256 * 1024
 _CLOSING_SECONDS = 10.0
+_RECALL_SECONDS = 2.0
 # Where the interpreter finds its own libraries when they are in no usual place (ld.so(8)).
 _LOADER_VARIABLE = "LD_LIBRARY_PATH"
 
@@ -39,6 +44,7 @@ class SpawnerLink:
         self._pid, self._socket = _start(workers, token, confinement)
         self._incoming, self._outgoing = bytearray(), bytearray()
         self._broken = ""
+        self._recalls: deque[asyncio.Future[None]] = deque()
         self._gone = asyncio.Event()
         self.born = time.monotonic()
         self.answered = asyncio.Event()
@@ -55,6 +61,20 @@ class SpawnerLink:
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing += data
+
+    async def recall(self) -> None:
+        """Have nothing more started of what was sent; it said so, or ended, when this returns.
+
+        A spawner that stands still is not waited for: it hears of it before it starts anything.
+        """
+        if self.end:
+            return
+        said = self._loop.create_future()
+        self._recalls.append(said)
+        self.send(message(b"recall"))
+        done, _ = await asyncio.wait((said,), timeout=_RECALL_SECONDS)
+        if not done:
+            _log.warning("the spawner did not say within %s s that it recalled", _RECALL_SECONDS)
 
     async def close(self) -> None:
         """Let it end all it runs and itself."""
@@ -82,6 +102,8 @@ class SpawnerLink:
         self.end = f"the spawner ended ({how})" + (f":\n{self._broken}" if self._broken else "")
         self.answered.set()
         self._gone.set()
+        while self._recalls:
+            self._is_recalled()
         self._lost()
 
     def _flush(self) -> None:
@@ -116,10 +138,15 @@ class SpawnerLink:
             if words[0] == b"ready":
                 self.layer = words[1].decode()
                 self.answered.set()
+            elif words[0] == b"recalled":
+                self._is_recalled()
             elif words[0] == b"broken":
                 self._broken = payload.decode("utf-8", "replace")
             else:
                 self._take(words, payload)
+
+    def _is_recalled(self) -> None:
+        self._recalls.popleft().set_result(None)
 
 
 def _start(workers: int, token: bytes, confinement: Confinement) -> tuple[int, socket.socket]:
