@@ -179,6 +179,27 @@ def test_a_discard_of_what_was_not_set_aside_fails(damaged: Site, flags: tuple[s
     assert damaged.command("state", "discard", *flags).returncode == 2
 
 
+def test_a_damaged_entry_of_no_intent_is_named_and_can_be_discarded(held_up: Site) -> None:
+    last = "(SELECT max(seq) FROM events WHERE intent IS NULL)"
+    harm_journal(held_up, f"UPDATE events SET event = x'00' WHERE seq = {last}")
+    assert held_up.once().returncode == 0
+    with held_up.journal() as reader:
+        [aside] = reader.damaged()
+    step = f"conductor-loop state discard {aside.name}"
+    assert aside.name.startswith("entry-")
+
+    with held_up.daemon():
+        health = held_up.command("health")
+    assert (health.returncode, step in health.stdout) == (1, True)
+    assert step in held_up.command("list").stdout
+    assert held_up.asked("state", "discard", aside.name)["discarded"] == [aside.name]
+
+    with held_up.daemon():
+        assert held_up.command("health").returncode == 0
+    proved = held_up.command("audit", "verify", "--complete")
+    assert (proved.returncode, "4 claimed, 4 ended, 0 open" in proved.stdout) == (0, True)
+
+
 def test_list_why_and_health_tell_what_is_damaged_and_how_to_go_on(damaged: Site) -> None:
     step = f"conductor-loop state discard {damaged.intent_id('intent-d.json')}"
 

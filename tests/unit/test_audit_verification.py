@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conductor_loop.adapters.journal.first_look import discarded_notice, set_aside_notice
+from conductor_loop.adapters.journal.opening import Damage
 from conductor_loop.core.audit.completeness import (
     JournalFacts,
     completeness_faults,
@@ -223,7 +224,7 @@ def _open_in(verified: Verified) -> tuple[int, int, list[str]]:
 
 
 def test_an_intent_that_was_discarded_may_be_claimed_and_become_final_anew() -> None:
-    discarded = (0, discarded_notice(id_of(1), "altered", "ops"))
+    discarded = (0, discarded_notice(Damage(1, id_of(1), "altered", 0), "ops"))
     dropped = _log_of((1, admitted()), discarded)
     assert (_open_in(dropped), _judged(dropped, {}, JournalFacts(99))) == ((1, 1, []), [])
     again = _log_of((1, admitted()), discarded, *_DONE)
@@ -231,7 +232,8 @@ def test_an_intent_that_was_discarded_may_be_claimed_and_become_final_anew() -> 
 
 
 def test_a_discarded_intent_that_was_final_ends_no_claim() -> None:
-    assert _open_in(_log_of(*_DONE, (0, discarded_notice(id_of(1), "altered", "o")))) == (1, 1, [])
+    discarded = (0, discarded_notice(Damage(1, id_of(1), "altered", 0), "ops"))
+    assert _open_in(_log_of(*_DONE, discarded)) == (1, 1, [])
 
 
 def test_a_discard_as_older_versions_told_it_leaves_the_intent_open() -> None:

@@ -129,7 +129,7 @@ def _print_counts(reader: JournalReader, where: str) -> None:
     counts = reader.counts()
     total = ", ".join(f"{counts[state]} {state.value}" for state in State if state in counts)
     print_line(f"in all: {total}" if counts else "nothing was handed over yet")
-    aside = [each.intent_id for each in reader.damaged() if each.intent_id]
+    aside = [each.name for each in reader.damaged()]
     if aside:
         print_line(f"damaged: {len(aside)} set aside, not run; {discarding(aside, where)}")
     _print_pauses(reader.pauses())

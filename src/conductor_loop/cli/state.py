@@ -34,8 +34,8 @@ HELP = (
     "found in the handoff folder); `export` writes one, for going back. Prints to standard output\n"
     "unless FILE is given.\n"
     "`rebuild` makes a journal from the verdicts when there is none that can be used;\n"
-    "one that is there is moved aside, what may have run is held. `discard` drops intents that\n"
-    "were set aside as damaged: what is still claimed of them is taken anew."
+    "one that is there is moved aside, what may have run is held. `discard` drops intents and\n"
+    "entries (`entry-N`) that were set aside as damaged: what is still claimed is taken anew."
 )
 EXAMPLES = """\
 conductor-loop state import /old/handoff/.conductor-state.json
@@ -85,7 +85,7 @@ def _rebuild(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _discard(args: argparse.Namespace, settings: Settings) -> int:
-    """Exit status 1 when one of the ids is not that of a damaged intent."""
+    """Exit status 1 when one of the words names nothing that was set aside."""
     from conductor_loop.operations.rescue import discard
 
     if not args.words:
@@ -101,9 +101,9 @@ def _discard(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _damaged(args: argparse.Namespace, settings: Settings) -> Sequence[str]:
-    """Those of the ids that were set aside."""
+    """Those of the words that name what was set aside."""
     reader = open_reader(settings.state_dir, settings.kek_file)
-    aside = {each.intent_id for each in reader.damaged()}
+    aside = {each.name for each in reader.damaged()}
     return [word for word in args.words if word in aside]
 
 

@@ -36,10 +36,10 @@ def counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
-def discarding(intent_ids: Sequence[str], address: str = "") -> str:
-    """Say how an operator lets go of intents that were set aside as damaged."""
-    more = " ..." if len(intent_ids) > _MOST_NAMED else ""
-    ids = " ".join(intent_ids[:_MOST_NAMED])
+def discarding(names: Sequence[str], address: str = "") -> str:
+    """Say how an operator lets go of what was set aside as damaged."""
+    more = " ..." if len(names) > _MOST_NAMED else ""
+    ids = " ".join(names[:_MOST_NAMED])
     steps = "keep a copy of the state dir, stop the daemon, then"
     return f"{steps}: conductor-loop state discard{address} {ids}{more}"
 

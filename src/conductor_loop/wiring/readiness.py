@@ -52,12 +52,10 @@ def checks(
 
 
 def _damage(damaged: Sequence[Damage]) -> str:
-    """How many there are, and how to let go of those that are intents."""
+    """How many there are, and how to let go of them."""
     if not damaged:
         return ""
-    ids = [each.intent_id for each in damaged if each.intent_id]
-    how = f"; {discarding(ids)}" if ids else ""
-    return f"{len(damaged)} set aside, not run{how}"
+    return f"{len(damaged)} set aside, not run; {discarding([each.name for each in damaged])}"
 
 
 def _outage(breaker: Breaker) -> str:

@@ -12,7 +12,7 @@ import apsw
 from msgspec.structs import replace
 
 from conductor_loop.adapters.journal.integrity import faults_at_start
-from conductor_loop.adapters.journal.opening import Opener, Row
+from conductor_loop.adapters.journal.opening import Damage, Opener, Row, entry_name
 from conductor_loop.adapters.journal.reader import LAST_SEQ
 from conductor_loop.adapters.journal.rows import Statements, add_record, pause_row
 from conductor_loop.adapters.journal.sealing import Sealer, keyed_place
@@ -61,7 +61,7 @@ def look_at_start(
     change, notices, opener = Change(), [], Opener(sealer)
     for seq, why in list(faults_at_start(connection, opener, all_of_them=is_all)):
         write_beside(connection, SET_ASIDE, (seq, why, at), change)
-        whose = connection.execute(_ID, (seq,)).get or f"entry {seq}"
+        whose = connection.execute(_ID, (seq,)).get or entry_name(seq)
         _log.error("set aside, and not run: %s: %s", whose, why)
         notices.append(set_aside_notice(str(whose), why))
     if "pauses" in altered:
@@ -80,10 +80,10 @@ def set_aside_notice(whose: str, why: str) -> Noticed:
     return Noticed(ASIDE, severity_of(ASIDE), subject, {"why": reason})
 
 
-def discarded_notice(intent_id: str, why: str, by: str) -> Noticed:
-    """What is told of an intent that was set aside, and dropped by an operator."""
-    aside = set_aside_notice(intent_id, why)
-    details = {**aside.details, CLAIM: ENDED}
+def discarded_notice(dropped: Damage, by: str) -> Noticed:
+    """What is told of an intent, or an entry, that was set aside, and dropped by an operator."""
+    aside = set_aside_notice(dropped.name, dropped.why)
+    details = {**aside.details, CLAIM: ENDED} if dropped.intent_id else aside.details
     return replace(aside, code=DISCARDED, severity=severity_of(DISCARDED), by=by, details=details)
 
 

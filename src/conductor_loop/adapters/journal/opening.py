@@ -46,6 +46,16 @@ class Damage:
     at: int
     """When, in microseconds since 1970."""
 
+    @property
+    def name(self) -> str:
+        """What an operator calls it: an intent by its id."""
+        return self.intent_id or entry_name(self.seq)
+
+
+def entry_name(seq: int) -> str:
+    """What an operator calls an entry that is of no intent."""
+    return f"entry-{seq}"
+
 
 class Opener:
     """Opens what a journal holds. Every method raises JournalDamaged for what was altered."""

@@ -78,8 +78,9 @@ state NOT IN ('rejected', 'quarantined', 'duplicate') AND NOT EXISTS (
     AND newer.state NOT IN ('rejected', 'quarantined', 'duplicate') AND newer.seq > intents.seq)"""
 """Whether a row of `intents` is the newest admitted one of its target."""
 _FORGOTTEN = f"SELECT seq, facts, state, ({IS_NEWEST}) FROM intents WHERE id = ?"
-_SET_ASIDE = """
-SELECT seq, final_at IS NULL FROM intents WHERE id = ? AND seq IN (SELECT seq FROM damaged)"""
+_IS_ASIDE = "SELECT count(*) FROM damaged WHERE seq = ?"
+_EVENTS_OF = "intent = ?1 OR (intent IS NULL AND seq = ?1)"
+_IS_OPEN = "SELECT final_at IS NULL FROM intents WHERE seq = ?"
 _PARKED_FOR_NOTHING = "SELECT seq FROM parked WHERE seq NOT IN (SELECT seq FROM events)"
 _KEEP_BARE = "UPDATE intents SET filed = 'gone', body = NULL, facts = ? WHERE seq = ?"
 _LIVE = """
@@ -122,8 +123,8 @@ class Statements:
     """Ids of intents of which everything goes that need not stay."""
     told_by: list[int] = field(default_factory=list)
     """Seqs of the events that told of these."""
-    discards: list[str] = field(default_factory=list)
-    """Ids of intents that were set aside and of which everything goes."""
+    discards: list[int] = field(default_factory=list)
+    """Seqs of intents, and entries of none, that were set aside and of which everything goes."""
 
     def execute(self, connection: apsw.Connection, change: Change) -> None:
         """Run them inside the caller's transaction, and add up what it changes."""
@@ -143,8 +144,8 @@ class Statements:
             _forget(connection, self.sealer, intent_id, change)
         if self.told_by:
             shrink_told(connection, self.sealer, self.told_by, change)
-        for intent_id in self.discards:
-            _discard(connection, intent_id, change)
+        for seq in self.discards:
+            _discard(connection, seq, change)
 
 
 # Each call of SQLite gives up the interpreter lock and has to get it back, from an event loop that
@@ -189,18 +190,19 @@ def _forget(connection: apsw.Connection, sealer: Sealer, intent_id: str, change:
     connection.execute(_KEEP_BARE, (sealer.seal(place, encode_facts(facts)), seq))
 
 
-def _discard(connection: apsw.Connection, intent_id: str, change: Change) -> None:
-    """Drop an intent that was set aside, whatever its row has become."""
-    found = connection.execute(_SET_ASIDE, (intent_id,)).fetchone()
-    if found is None:
+def _discard(connection: apsw.Connection, seq: int, change: Change) -> None:
+    """Drop an intent, or an entry of none, that was set aside, whatever its row has become."""
+    if not connection.execute(_IS_ASIDE, (seq,)).get:
         return
-    seq, is_open = found
-    connection.execute("DELETE FROM events WHERE intent = ?", (seq,))
+    connection.execute(f"DELETE FROM events WHERE {_EVENTS_OF}", (seq,))
     change.events -= connection.changes()
     for parked in connection.execute(_PARKED_FOR_NOTHING).fetchall():
         write_beside(connection, UNPARK, parked, change)
-    connection.execute("DELETE FROM intents WHERE seq = ?", (seq,))
     write_beside(connection, TAKE_BACK, (seq,), change)
+    is_open = connection.execute(_IS_OPEN, (seq,)).get
+    if is_open is None:
+        return
+    connection.execute("DELETE FROM intents WHERE seq = ?", (seq,))
     change.departed.append(seq)
     change.unfinished -= is_open
 

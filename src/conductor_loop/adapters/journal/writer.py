@@ -247,17 +247,17 @@ class SqliteJournal:
             self.is_incomplete = True
             _log.error("the journal is not whole: %s; restore a backup", missing)
 
-    async def discard(self, intent_ids: Sequence[str], by: str) -> Sequence[str]:
-        """Drop everything about intents that were set aside, and say who did; others stay.
+    async def discard(self, names: Sequence[str], by: str) -> Sequence[str]:
+        """Drop everything about what was set aside under these names, and say who did.
 
-        Returns the ids of those that were dropped.
+        Others stay. Returns the names of what was dropped.
         """
-        aside = {each.intent_id: each.why for each in self.reader.damaged()}
-        found = [intent_id for intent_id in dict.fromkeys(intent_ids) if intent_id in aside]
-        notices = [Record(None, discarded_notice(each, aside[each], by)) for each in found]
+        found = [each for each in self.reader.damaged() if each.name in names]
+        notices = [Record(None, discarded_notice(each, by)) for each in found]
         if found:
-            await self._record(notices, Statements(self._sealer, discards=found))
-        return found
+            dropped = Statements(self._sealer, discards=[each.seq for each in found])
+            await self._record(notices, dropped)
+        return [each.name for each in found]
 
     async def close(self) -> None:
         """Commit what waits if there is room, end the thread, close the file."""
