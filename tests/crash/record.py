@@ -49,9 +49,10 @@ def write_record(sweeps: Sequence[Sweep], soaks: Mapping[With, Soak]) -> None:
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=PAGE.parent, capture_output=True, text=True
     ).stdout.strip()
+    kernel = ".".join(platform.release().split(".")[:2])
     where = (
         f"Commit {commit}, {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()},"
-        f" Linux {platform.release()}, {len(os.sched_getaffinity(0))} cores."
+        f" Linux {kernel}, {len(os.sched_getaffinity(0))} cores."
     )
     PAGE.write_text(f"{before}{BEGIN}\n{where}\n\n{describe(sweeps, soaks)}\n\n{END}{after}")
 
