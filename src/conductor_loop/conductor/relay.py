@@ -59,7 +59,8 @@ class Relay:
             entries = self._feed.after(self.position, _BATCH)
             if entries:
                 await self._relay(entries)
-                await self._gather()
+                if len(entries) < _BATCH:  # else it is behind, and more than that waits already
+                    await self._gather()
             else:
                 await self._wait()
 
