@@ -35,7 +35,7 @@ from tests.system.child_processes import PATIENCE, PORCHES
 T = TypeVar("T")
 Scenario = Callable[[PorchPublisher], Awaitable[T]]
 BODY = b'{"intent_type": "scaling"}\n'
-SHOW = f'exec {sys.executable} -I -S {PORCHES}/show_itself.py "$@"'
+SHOW = f'exec "{sys.executable}" -I -S "{PORCHES}/show_itself.py" "$@"'
 
 
 class Bench:
