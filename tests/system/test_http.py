@@ -188,8 +188,8 @@ def test_metrics_count_what_succeeded_and_what_failed(site: Site) -> None:
     with serving(site) as server:
         site.hand_over_all({"intent-a.json": intent(), "intent-b.json": b"{}"})
         site.wait_for_final(2)
-        wait_until(lambda: server.metric("conductor_files_failed_total") == 1, "it is counted")
-        assert server.metric("conductor_files_processed_total") == 1
+        wait_until(lambda: server.metric("conductor_files_failed_total") == 1, "one is counted")
+        wait_until(lambda: server.metric("conductor_files_processed_total") == 1, "so is the other")
         assert server.metric('conductor_outcomes_total{status="rejected"}') == 1
         assert server.metric("conductor_processing_duration_seconds_count") == 2
         assert server.metric('conductor_alerts_total{code="daemon_started"}') == 1
