@@ -207,7 +207,7 @@ class Publisher(Protocol):
     async def recall(self) -> None:
         """Begin nothing of what was sent ahead: its `publish` returns Abandoned("not_run").
 
-        What has not begun when this returns does not begin.
+        What has not begun when this returns does not begin, unless what begins it stands still.
         """
 
 

@@ -59,7 +59,7 @@ class Relay:
             entries = self._feed.after(self.position, _BATCH)
             if entries:
                 await self._relay(entries)
-                if len(entries) < _BATCH:  # else it is behind, and more than that waits already
+                if len(entries) < _BATCH:  # after a full one more waits already
                     await self._gather()
             else:
                 await self._wait()

@@ -113,14 +113,14 @@ def rebuild(settings: Settings, *, dry_run: bool) -> Rescued:
         return _reconciled(settings, held, state, None, aside, settings.kek_file, ended)
 
 
-def discard(settings: Settings, intent_ids: Sequence[str]) -> Sequence[str]:
-    """Drop intents that were set aside, and return them; what is claimed is taken anew."""
+def discard(settings: Settings, names: Sequence[str]) -> Sequence[str]:
+    """Drop what was set aside under these names, and return them; claims are taken anew."""
 
     async def drop(held: _Held) -> Sequence[str]:
         journal = open_journal(Path(held.layout.state_path), held.clock, sealing(settings))
         try:
             require_newest(held.layout.state, journal.reader)
-            return await journal.discard(intent_ids, held.by)
+            return await journal.discard(names, held.by)
         finally:
             await journal.close()
 

@@ -48,7 +48,7 @@ class Damage:
 
     @property
     def name(self) -> str:
-        """What an operator calls it: an intent by its id."""
+        """What an operator calls it: an intent by its id, an entry by its number."""
         return self.intent_id or entry_name(self.seq)
 
 

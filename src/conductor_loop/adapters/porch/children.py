@@ -189,7 +189,7 @@ class Children:
     async def recall(self) -> None:
         """Start nothing of what was sent ahead: each `run` that waits returns Stopped.
 
-        When this returns, nothing of it is started any more.
+        When this returns, nothing of it is started any more, unless the spawner stands still.
         """
         for call in self._calls.values():
             if not call.sent and not call.ending.done():

@@ -65,7 +65,7 @@ class SpawnerLink:
     async def recall(self) -> None:
         """Have nothing more started of what was sent; it said so, or ended, when this returns.
 
-        A spawner that stands still is not waited for: it hears of it before it starts anything.
+        One that stands still is not waited for: when it goes on, it may start what it was about to.
         """
         if self.end:
             return
