@@ -144,6 +144,11 @@ def endings(scene: Scene) -> Counter[tuple[bytes, str, State]]:
     return Counter((each.name, each.digest, each.state) for each in _summaries(scene))
 
 
+def order_taken(scene: Scene) -> list[bytes]:
+    """Name of every intent that the journal knows, the first that it knew first."""
+    return [each.name for each in reversed(_summaries(scene))]
+
+
 def _unfinished(scene: Scene) -> Iterator[str]:
     """Files still handed over, claims still held, staging left behind."""
     for path in scene.handoff.glob("intent-*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import subprocess
@@ -10,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from conductor_loop.core.states import State
-from tests.crash.invariants import broken_journal_and_files, endings
+from tests.crash.invariants import broken_journal_and_files, endings, order_taken
 from tests.crash.scene import Scene, With, digest, intent
 from tests.crash.survivors import children, survivors
 
@@ -18,6 +19,8 @@ TARGETS = ("amf", "smf", "upf", "nrf", "ausf")
 # From before the daemon is up (about 0.3 s) to well into its work.
 LONGEST_LIFE_SECONDS = 1.2
 MOST_AT_ONCE = 20
+# From one that is over at once to the usual one, in which others come while files settle.
+DEBOUNCES = ("1ms", "100ms", "500ms")
 
 
 @dataclass(slots=True)
@@ -45,6 +48,9 @@ def soak(scene: Scene, kills: int, seed: int) -> Soak:
     story.wrong += broken_journal_and_files(scene)
     if (found := endings(scene)) != story.ledger:
         story.wrong.append(f"endings {found - story.ledger}, not {story.ledger - found}")
+    if (taken := order_taken(scene)) != sorted(taken):
+        late = [after for before, after in itertools.pairwise(taken) if after < before]
+        story.wrong.append(f"overtaken: {late}")
     if scene.publisher is With.BUILTIN:
         story.wrong += _overtaken(scene, story)
     return story
@@ -53,7 +59,8 @@ def soak(scene: Scene, kills: int, seed: int) -> Soak:
 def _live_and_die(scene: Scene, story: Soak, chance: random.Random) -> None:
     """One life of a daemon, with files handed over before, during and perhaps after it."""
     _hand_over_some(scene, story, chance)
-    daemon = subprocess.Popen(scene.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = scene.command("-debounce", chance.choice(DEBOUNCES))
+    daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + chance.uniform(0, LONGEST_LIFE_SECONDS)
     while time.monotonic() < end:
         if chance.random() < 0.1:

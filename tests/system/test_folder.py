@@ -19,12 +19,22 @@ from pathlib import Path
 import pytest
 from asyncinotify import Inotify, Mask
 
-from conductor_loop.adapters.handoff.events import PollingHints
+from conductor_loop.adapters.handoff.events import Heard, PollingHints
 from conductor_loop.adapters.handoff.scan import list_ignored
 from conductor_loop.core.arrival import Content, HardLinked, Special, TooLarge
 from conductor_loop.core.faults import CannotStart, DurabilityLost
 from tests.fakes import in_a_loop, number_id
-from tests.fakes_source import A_WHILE, BRISK, Served, ToldHints, names, serving, take, take_all
+from tests.fakes_source import (
+    A_WHILE,
+    BRISK,
+    DEADLINE,
+    Served,
+    ToldHints,
+    names,
+    serving,
+    take,
+    take_all,
+)
 from tests.own_mounts import run_in_own_mounts
 
 PATIENT = replace(BRISK, debounce=A_WHILE)
@@ -96,6 +106,7 @@ async def test_a_file_that_is_moved_in_is_taken_at_once(handoff: Path) -> None:
 @in_a_loop
 async def test_a_file_written_in_place_is_taken_after_the_debounce(handoff: Path) -> None:
     with serving(handoff, PATIENT) as served:
+        await listening(served)
         (handoff / "intent-slow.json").write_bytes(b"in place")
         await eventually(lambda: served.source.state().waiting == 1, served)
         served.hand_over("intent-moved.json")
@@ -142,6 +153,7 @@ async def test_a_writer_that_holds_the_file_open_is_waited_for(handoff: Path) ->
 async def test_a_ctime_in_the_future_counts_from_the_first_look(handoff: Path) -> None:
     with serving(handoff, PATIENT) as served:
         served.clock.wall_ahead = -timedelta(days=1).total_seconds()
+        await listening(served)
         (handoff / "intent-ahead.json").write_bytes(b"{}")
         await eventually(lambda: served.source.state().waiting == 1, served)
         served.hand_over("intent-moved.json")
@@ -482,6 +494,116 @@ async def test_once_is_not_held_up_by_a_file_that_vanishes(handoff: Path) -> Non
         assert await take(served.source) == []
 
 
+async def next_look(served: Served) -> None:
+    """Let the source, which somebody takes from already, look at the folder once more."""
+    looks = served.source.looks
+    async with asyncio.timeout(DEADLINE):
+        while served.source.looks <= looks:  # noqa: ASYNC110 # as in `eventually`
+            await asyncio.sleep(0.001)
+
+
+@in_a_loop
+async def test_what_came_before_anybody_listened_is_not_overtaken_by_what_events_name(
+    handoff: Path,
+) -> None:
+    hints = ToldHints()
+    with serving(handoff, PATIENT, hints=hints) as served:
+        served.hand_over("intent-before.json")
+        taking = asyncio.create_task(take_all(served.source, 2))
+        await next_look(served)
+        served.hand_over("intent-after.json")
+        hints.tell(b"intent-after.json", moved_in=True)
+        await next_look(served)
+        assert not taking.done()
+        served.clock.pass_time(A_WHILE)
+        hints.wake()
+        assert names(await taking) == [b"intent-before.json", b"intent-after.json"]
+
+
+@in_a_loop
+async def test_what_lost_events_would_have_told_is_not_overtaken_by_what_later_ones_name(
+    handoff: Path,
+) -> None:
+    hints = ToldHints()
+    with serving(handoff, replace(SELDOM, debounce=A_WHILE), hints=hints) as served:
+        await listening(served)
+        taking = asyncio.create_task(take_all(served.source, 3))
+        await next_look(served)
+        served.hand_over("intent-a-told.json")
+        hints.tell(b"intent-a-told.json", moved_in=True)
+        served.hand_over("intent-b-lost.json")
+        hints.tell(is_incomplete=True)
+        served.hand_over("intent-c-after.json")
+        hints.tell(b"intent-c-after.json", moved_in=True)
+        served.clock.pass_time(A_WHILE)
+        order = [b"intent-a-told.json", b"intent-b-lost.json", b"intent-c-after.json"]
+        assert names(await taking) == order
+
+
+class BusyScan(ToldHints):
+    """Hints with something that happens between the first scan and the next look at events."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        super().__init__()
+        self.happens, self.collected = happens, 0
+
+    def collect(self) -> Heard:
+        self.collected += 1
+        if self.collected == 2:
+            self.happens()
+        return super().collect()
+
+
+@in_a_loop
+async def test_files_that_come_during_a_scan_keep_the_order_of_their_events(handoff: Path) -> None:
+    # A walk may return the second of two that come meanwhile, and not the first: readdir(3).
+    def first_was_missed() -> None:
+        served.hand_over("intent-first.json")
+        hints.tell(b"intent-first.json", b"intent-second.json", moved_in=True)
+
+    hints = BusyScan(first_was_missed)
+    with serving(handoff, replace(BRISK, debounce=timedelta(0)), hints=hints) as served:
+        served.hand_over("intent-second.json")
+        arrivals = await take_all(served.source, 2)
+        assert names(arrivals) == [b"intent-first.json", b"intent-second.json"]
+
+
+@in_a_loop
+async def test_when_events_are_lost_during_a_scan_the_next_one_tells_the_order(
+    handoff: Path,
+) -> None:
+    # As above, and the event of the second is lost: the listing alone would put it first.
+    def first_was_missed() -> None:
+        served.hand_over("intent-a-first.json")
+        hints.tell(b"intent-a-first.json", moved_in=True, is_incomplete=True)
+        second.chmod(0o600)  # so that it is the later one
+
+    hints = BusyScan(first_was_missed)
+    with serving(handoff, replace(BRISK, debounce=timedelta(0)), hints=hints) as served:
+        second = served.hand_over("intent-b-second.json")
+        arrivals = await take_all(served.source, 2)
+        assert names(arrivals) == [b"intent-a-first.json", b"intent-b-second.json"]
+
+
+@in_a_loop
+async def test_a_file_that_is_written_when_listening_begins_holds_up_others_only_once(
+    handoff: Path,
+) -> None:
+    hints = ToldHints()
+    with serving(handoff, PATIENT, hints=hints) as served:
+        written = served.hand_over("intent-written.json")
+        taking = asyncio.create_task(take(served.source))
+        await next_look(served)
+        served.hand_over("intent-after.json")
+        hints.tell(b"intent-after.json", moved_in=True)
+        served.clock.pass_time(A_WHILE)
+        with written.open("ab") as file:
+            file.write(b" ")
+        served.clock.wall_ahead = -A_WHILE.total_seconds()
+        hints.wake()
+        assert names(await taking) == [b"intent-after.json"]
+
+
 # The folder is not the same any more
 
 
@@ -615,6 +737,37 @@ async def test_without_descriptors_nothing_is_lost_and_it_goes_on_later(handoff:
         [arrival] = await take(served.source)
         assert arrival.content == Content(b"b")
         assert served.source.blocked_by is None
+
+
+class TimedHints(ToldHints):
+    """Hints that remember for how long they were to be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    async def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        await super().wait(seconds)
+
+
+@in_a_loop
+async def test_a_scan_that_fails_after_events_were_lost_is_not_tried_again_without_rest(
+    handoff: Path,
+) -> None:
+    hints = TimedHints()
+    with serving(handoff, SELDOM, hints=hints) as served:
+        await listening(served)
+        served.clock.pass_time(timedelta(minutes=1))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            hints.waits.clear()
+            hints.tell(is_incomplete=True)
+            await eventually(lambda: served.source.blocked_by and hints.waits, served)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert hints.waits[-1] > 0.5
 
 
 FULL_DISK = """

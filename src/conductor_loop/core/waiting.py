@@ -1,6 +1,6 @@
 """The names that wait in the folder, in the order in which they shall be claimed; little else.
 
-A name from a scan costs one bytes object; only a file that was looked at and is not complete yet
+A name from a scan costs one bytes object; only a file that was looked at and is being written
 costs more, and of those a bounded number is kept.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from conductor_loop.core.owners import OwnerQueues
@@ -42,7 +42,7 @@ def ctime_of(key: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A name whose turn has come, with what earlier looks left behind."""
+    """A name whose turn has come, with what is known of it."""
 
     name: bytes
     arrived_by_rename: bool = False
@@ -51,10 +51,20 @@ class Candidate:
     ctime_ns: int | None = None
     turn_of: int | None = None
     """The owner in whose queue it was first; None when it did not have to queue."""
+    is_unannounced: bool = False
+    """Only a scan told of it, and it has not changed since: it may be as complete as any."""
 
 
 class Waiting:
-    """First those whose wait is over, then what the scan listed, then what events named since.
+    """The names in the order in which they were handed over, as far as anybody can know it.
+
+    A scan orders all that stood there when it began, by (ctime, name). What events name since
+    then comes after it, in their order. Where events may have been lost (`has_gap`), the next scan
+    comes first.
+
+    A file that only a scan told of may have been renamed into place while nobody listened. It
+    waits for its debounce like one that is being written, but all that came later waits with it:
+    none of these overtakes it. A file that is known to be written holds up nobody.
 
     Names of owners who are over their rate wait in `owners`, whoever else goes on. Times are
     steady seconds.
@@ -62,12 +72,19 @@ class Waiting:
 
     def __init__(self, owners: OwnerQueues) -> None:
         self.owners = owners
+        self.has_gap = True
+        """Files may be there that neither the last scan nor an event since told of."""
         self._listed: list[bytes] = []  # keys, oldest last: taking one off the end is cheap
-        self._later: list[bytes] = []  # keys of files to look at again when there is room
-        self._later_at = 0.0
+        self._listed_since = 0.0
+        self._listed_due = 0.0  # of the oldest
+        self._told: OrderedDict[bytes, bool] = OrderedDict()  # what events had said of the listed
         self._heard: OrderedDict[bytes, bool] = OrderedDict()
         self._unsettled: dict[bytes, Candidate] = {}
-        self._due: list[tuple[float, bytes]] = []  # a heap; entries may be stale
+        # Both heaps may have stale entries: what counts is in `_unsettled`.
+        self._settling: list[tuple[bytes, float]] = []  # keys, each with when it is due
+        self._due: list[tuple[float, bytes]] = []
+        self._later: list[bytes] = []  # keys of unsettled files to look at when there is room
+        self._later_due = 0.0
 
     def __len__(self) -> int:
         from_scans = len(self._listed) + len(self._later)
@@ -83,69 +100,94 @@ class Waiting:
         queued = sum(name not in self.owners for name in elsewhere)
         return scanned + queued + len(self.owners)
 
-    def relist(self, keys: list[bytes]) -> None:
-        """Take over what a scan found. The list is sorted in place and is ours from then on."""
-        keys.sort(reverse=True)
-        self._listed, self._later = keys, []
+    def relist(self, keys: list[bytes], now: float) -> None:
+        """Take over what a scan found, which began after the last call of `hear`.
+
+        The list is sorted in place and is ours from then on.
+        """
+        self._list(keys, now)
+        # Whatever had been announced stood there already, so its place is in the listing.
+        self._told, self._heard = self._heard, OrderedDict()
+        self.has_gap = False
+
+    def leave_to_next_scan(self, since_ns: int) -> None:
+        """Forget what the listing has with such a ctime or a later one, in nanoseconds.
+
+        A walk sees some of the files that come meanwhile and misses others. Events tell their
+        order; where events were lost as well, only another walk can.
+        """
+        end = sort_key(since_ns, b"")
+        self._listed = [key for key in self._listed if key < end]
 
     @property
     def is_listing_done(self) -> bool:
         """Whether everything that the last scan listed has been looked at."""
         return not self._listed
 
-    def hear(self, names: Iterable[tuple[bytes, bool]]) -> bool:
+    def hear(self, names: Iterable[tuple[bytes, bool]]) -> None:
         """Note names that events told of, each with whether it was moved in, in their order.
 
-        Returns False when some had to be dropped, so that only a scan will find them.
+        There is a gap when some had to be dropped, so that only a scan will find them.
         """
         for name, moved_in in names:
+            if not moved_in and name in self._unsettled:
+                continue
             if len(self._heard) >= MOST_HEARD and name not in self._heard:
-                return False
-            if moved_in or name not in self._unsettled:
-                self._heard[name] = moved_in
-                self._heard.move_to_end(name)
-        return True
+                self.has_gap = True
+                continue
+            self._heard[name] = moved_in
+            self._heard.move_to_end(name)
 
     def next(self, now: float) -> Candidate | None:
-        """Take the next name off, or None when none is due; what waits for its time is skipped."""
-        while self._due and self._due[0][0] <= now:
-            waited = self._unsettled.pop(heappop(self._due)[1], None)
-            if waited is not None:
-                return waited
-        first = self.owners.next(now)
-        if first is not None:
+        """Take the next name off, or None when none is due."""
+        if (again := self._next_again(now)) is not None:
+            return again
+        if (first := self.owners.next(now)) is not None:
             name, moved_in, owner = first
             return Candidate(name, arrived_by_rename=moved_in, turn_of=owner)
-        self._bring_back(now)
-        while self._listed:
-            key = self._listed.pop()
-            name = name_of(key)
-            if name not in self._unsettled and not self.owners.holds(name, ctime_of(key)):
-                return Candidate(name)
-        return self._next_heard()
+        if self._later and not self._listed and self._later_due <= now:
+            self._told.clear()
+            self._list(self._later, now)
+        self._skip_known()
+        if (settled := self._next_settled(now)) is not None:
+            return settled
+        if self._listed:
+            return self._next_listed() if self._listed_due <= now else None
+        return None if self.has_gap else self._next_heard()
+
+    def let_settle(self, candidate: Candidate, due: float) -> None:
+        """It is complete at `due` if it does not change: look then, the oldest ctime first."""
+        key = _key_of(candidate)
+        if candidate.is_unannounced:
+            self._listed.append(key)
+            self._listed_due = due
+        elif self._keep(candidate, due):
+            heappush(self._settling, (key, due))
 
     def set_aside(self, candidate: Candidate, due: float) -> None:
-        """Look at this name again not before `due`."""
-        if len(self._unsettled) < MOST_UNSETTLED:
-            self._unsettled[candidate.name] = candidate
+        """Look at this name again not before `due`; nobody waits for it."""
+        if self._keep(candidate, due):
             heappush(self._due, (due, candidate.name))
-            return
-        self._later.append(sort_key(candidate.ctime_ns or 0, candidate.name))
-        self._later_at = due
 
     def rouse(self) -> None:
         """Let everything that was set aside be looked at now, in the order it would have been."""
         latest = max((due for due, _ in self._due), default=0.0)
         self._due = [(due - latest, name) for due, name in self._due]
-        self._later_at = 0.0
+        self._settling = [(key, 0.0) for key, _ in self._settling]
+        self._listed_due = self._later_due = 0.0
 
     def next_due(self) -> float | None:
         """When the next name may be taken off; 0.0 for at once, None when there is no name."""
-        if self._listed or self._heard:
-            return 0.0
-        dues = [self._due[0][0]] if self._due else []
-        if self._later:
-            dues.append(self._later_at)
+        self._skip_known()
+        dues = [] if (again := self._first_again()) is None else [again]
+        if (settling := self._first_settling()) is not None:
+            dues.append(settling[1])
+        if self._listed:
+            dues.append(self._listed_due)
+        elif self._later:
+            dues.append(self._later_due)
+        if self._heard and not self._listed and not self.has_gap:
+            dues.append(0.0)
         if (turn := self.owners.next_turn()) is not None:
             dues.append(turn)
         return min(dues, default=None)
@@ -156,9 +198,71 @@ class Waiting:
         known += [ctime_of(key) for key in (self._listed[-1:] + self._later[:1])]
         return min(known, default=None)
 
-    def _bring_back(self, now: float) -> None:
-        if self._later and not self._listed and self._later_at <= now:
-            self.relist(self._later)
+    def _list(self, keys: list[bytes], now: float) -> None:
+        keys.sort(reverse=True)
+        self._listed, self._later = keys, []
+        self._listed_since, self._listed_due = now, 0.0
+
+    def _keep(self, candidate: Candidate, due: float) -> bool:
+        """Keep what is known of it; False when only its key could be kept, until `due`."""
+        if len(self._unsettled) < MOST_UNSETTLED:
+            self._unsettled[candidate.name] = replace(candidate, is_unannounced=False)
+            return True
+        self._later.append(_key_of(candidate))
+        self._later_due = due
+        return False
+
+    def _skip_known(self) -> None:
+        """Pass over the oldest of the listing while it waits elsewhere, or was heard of since."""
+        while self._listed:
+            name = name_of(self._listed[-1])
+            is_heard = name in self._heard or name in self._unsettled
+            if not is_heard and not self.owners.holds(name, ctime_of(self._listed[-1])):
+                return
+            self._listed.pop()
+            self._listed_due = 0.0
+
+    def _first_settling(self) -> tuple[bytes, float] | None:
+        """The oldest that settles, and when it is due; None while the listing has an older one."""
+        while self._settling:
+            key, due = self._settling[0]
+            kept = self._unsettled.get(name_of(key))
+            if kept is not None and _key_of(kept) == key:
+                is_first = not self._listed or key < self._listed[-1]
+                return (key, due) if is_first else None
+            heappop(self._settling)
+        return None
+
+    def _first_again(self) -> float | None:
+        """When the first of those that were set aside is due."""
+        while self._due and self._due[0][1] not in self._unsettled:
+            heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def _next_again(self, now: float) -> Candidate | None:
+        due = self._first_again()
+        if due is None or due > now:
+            return None
+        return self._unsettled.pop(heappop(self._due)[1])
+
+    def _next_settled(self, now: float) -> Candidate | None:
+        first = self._first_settling()
+        if first is None or first[1] > now:
+            return None
+        return self._unsettled.pop(name_of(heappop(self._settling)[0]))
+
+    def _next_listed(self) -> Candidate:
+        key = self._listed.pop()
+        self._listed_due = 0.0
+        name = name_of(key)
+        moved_in = self._told.pop(name, None)
+        return Candidate(
+            name,
+            arrived_by_rename=bool(moved_in),
+            first_seen=self._listed_since,
+            ctime_ns=ctime_of(key),
+            is_unannounced=moved_in is None,
+        )
 
     def _next_heard(self) -> Candidate | None:
         if not self._heard:
@@ -167,3 +271,7 @@ class Waiting:
         if moved_in:
             self._unsettled.pop(name, None)
         return Candidate(name, arrived_by_rename=moved_in)
+
+
+def _key_of(candidate: Candidate) -> bytes:
+    return sort_key(candidate.ctime_ns or 0, candidate.name)

@@ -213,24 +213,26 @@ class FolderSource:
         )
 
     def _may_come(self, candidate: Candidate, sighting: Sighting) -> bool:
+        if candidate.is_unannounced and not self._is_ready(candidate, sighting):
+            return False  # whoever's it is: what came later waits for it
         if self._limits.keeps_waiting(candidate, sighting, self._clock.steady()):
             return False
-        return self._is_ready(candidate, sighting)
+        return candidate.is_unannounced or self._is_ready(candidate, sighting)
 
     def _is_ready(self, candidate: Candidate, sighting: Sighting) -> bool:
         """Judge a look; what is not complete yet is set aside for as long as it needs."""
         now, debounce = self._clock.steady(), self._settings.debounce
         wall_ns = int(self._clock.now().timestamp() * _NS)
         verdict = is_complete(sighting, wall_ns, now, debounce)
+        wait = self._waiting.let_settle
         if isinstance(verdict, Ready) and self._has_writer(sighting):
             verdict = is_complete(replace(sighting, writer_open=True), wall_ns, now, debounce)
+            wait = self._waiting.set_aside
             self._tell_held_open(sighting.name)
         else:
             self._held_open.discard(sighting.name)
         if isinstance(verdict, Wait):
-            self._waiting.set_aside(
-                _seen(candidate, sighting), now + verdict.seconds + _TIMER_SLACK
-            )
+            wait(_seen(candidate, sighting), now + verdict.seconds + _TIMER_SLACK)
         return isinstance(verdict, Ready)
 
     def _has_writer(self, sighting: Sighting) -> bool:
@@ -319,4 +321,5 @@ def _seen(candidate: Candidate, sighting: Sighting) -> Candidate:
         sighting.first_seen,
         sighting.ctime_ns,
         candidate.turn_of,
+        candidate.is_unannounced and candidate.ctime_ns == sighting.ctime_ns,
     )

@@ -32,6 +32,7 @@ _NS = 1_000_000_000
 _SCAN_SHARE = 20  # one part in so many of the time may go into scans: 5 %
 _RETRY_SECONDS = 1.0  # after a scan that failed, or a folder that is not there
 _TOLD_BY_THEN_NS = _NS  # an event that has not come a second after its file will not come
+_GRAIN_NS = 10_000_000  # file times lag by up to a tick: 10 ms where a kernel has 100 a second
 _SAMPLE = 100  # files of a listing that are checked for having been announced
 
 
@@ -101,7 +102,6 @@ class FolderWatch:
         """Told why when another folder has the name of ours, once until all is right again."""
         self._is_told = False
         self._is_watching, self._deaf_because = False, ""
-        self._may_have_missed = True
         self._next_check = self._next_scan = self._earliest_scan = -math.inf
 
     def adopt(self, settings: FolderSettings) -> None:
@@ -120,17 +120,16 @@ class FolderWatch:
     async def find(self) -> None:
         """Bring `waiting` up to date: what was heard, and a scan when it is time for one."""
         now = self._clock.steady()
-        heard = self._hints.collect()
-        self.hears_events |= bool(heard.names)
-        for name in heard.names if _log.isEnabledFor(logging.DEBUG) else ():
-            _log.debug("heard of %s", shown(name))
-        if not self.waiting.hear(heard.names.items()) or heard.is_incomplete:
-            self._may_have_missed = True
-            self._next_scan = min(self._next_scan, self._earliest_scan)
-        if heard.folder_changed or now >= self._next_check:
+        self._hear()
+        if now >= self._next_check:
             self._check(now)
-        if self.is_served and now >= self._next_scan and self.waiting.is_listing_done:
+        if self.is_served and now >= self._scan_at() and self.waiting.is_listing_done:
+            began_ns = self._wall_ns()
             await self._scan()
+            # A walk may see one of two files that come meanwhile: events tell their order.
+            self._hear()
+            if self.waiting.has_gap:
+                self.waiting.leave_to_next_scan(began_ns - _GRAIN_NS)
 
     def suspect(self) -> None:
         """Something went wrong that a replaced folder would explain: check soon."""
@@ -138,7 +137,20 @@ class FolderWatch:
 
     def next_time(self) -> float:
         """The steady second at which `find` has something to do, should no event come first."""
-        return min(self._next_check, self._next_scan) if self.is_served else self._next_check
+        return min(self._next_check, self._scan_at()) if self.is_served else self._next_check
+
+    def _scan_at(self) -> float:
+        return self._earliest_scan if self.waiting.has_gap else self._next_scan
+
+    def _hear(self) -> None:
+        heard = self._hints.collect()
+        self.hears_events |= bool(heard.names)
+        for name in heard.names if _log.isEnabledFor(logging.DEBUG) else ():
+            _log.debug("heard of %s", shown(name))
+        self.waiting.hear(heard.names.items())
+        self.waiting.has_gap |= heard.is_incomplete
+        if heard.folder_changed:
+            self.suspect()
 
     def _check(self, now: float) -> None:
         self._next_check = now + self._period
@@ -176,12 +188,11 @@ class FolderWatch:
         self._lock.renew()
         self._is_watching = False
         self._listen()
-        self._next_scan = -math.inf
+        self.waiting.has_gap, self._earliest_scan = True, -math.inf
 
     def _listen(self) -> None:
         if self._is_watching or self._settings.once:
             return
-        self._may_have_missed = True
         try:
             self._hints.watch(self._layout.path)
         except OSError as error:
@@ -191,6 +202,7 @@ class FolderWatch:
                 _log.warning("no events for %s: %s; relying on scans", self._layout.path, why)
         else:
             self.hears_events = self._is_watching = True
+            self.waiting.has_gap = True
 
     async def _scan(self) -> None:
         began = self._clock.steady()
@@ -200,7 +212,7 @@ class FolderWatch:
         except OSError as error:
             why = f"{self._layout.path} cannot be listed: {error.strerror}"
             self.troubles.report("scan", OSError(error.errno, why))
-            self._next_scan = began + _RETRY_SECONDS
+            self._next_scan = self._earliest_scan = began + _RETRY_SECONDS
             return
         self.troubles.clear("scan")
         _log.debug("scan found %d files handed over", len(listing.keys))
@@ -213,7 +225,10 @@ class FolderWatch:
     def _settled_before(self) -> int:
         if self._settings.once:  # no later scan would tell what this one left out
             return END_OF_TIME_NS
-        return int((self._clock.now() - self._settings.debounce).timestamp() * _NS)
+        return self._wall_ns() - int(self._settings.debounce.total_seconds() * _NS)
+
+    def _wall_ns(self) -> int:
+        return int(self._clock.now().timestamp() * _NS)
 
     def _take_over(self, listing: Listing) -> None:
         for name, ignored in listing.ignored.items():
@@ -222,13 +237,12 @@ class FolderWatch:
         if listing.ignored_count > MOST_REMEMBERED >= self.ignored_count:
             _log.warning("more than %d files are left alone", MOST_REMEMBERED)
         self.ignored, self.ignored_count = listing.ignored, listing.ignored_count
-        self.waiting.relist(listing.keys)
+        self.waiting.relist(listing.keys, self._clock.steady())
         self.is_scanned = True
 
     def _mind_silence(self, listing: Listing, settled_before: int) -> None:
         """A file that has stood there for a while and was never announced: events do not come."""
-        is_quiet = not (self._may_have_missed or len(self.waiting))
-        self._may_have_missed = False
+        is_quiet = not (self.waiting.has_gap or len(self.waiting))
         if not (is_quiet and self.hears_events):
             return
         for key in listing.keys[:_SAMPLE]:
