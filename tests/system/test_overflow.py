@@ -33,7 +33,7 @@ def site_in_memory() -> Iterator[Site]:
     shutil.rmtree(top)
 
 
-def test_row_19_20_000_files_that_came_while_it_was_stopped_all_become_final(
+def test_row_19_20_000_files_that_came_while_it_was_stopped_all_become_final_in_their_order(
     site_in_memory: Site,
 ) -> None:
     count = 20_000
@@ -55,6 +55,9 @@ def test_row_19_20_000_files_that_came_while_it_was_stopped_all_become_final(
     assert len(site.names_in("status")) == count + 1  # and the folder of older ones
     assert len(site.names_in("processed")) == good
     assert len(site.names_in("failed")) == 2 * bad
+    with site.journal() as reader:
+        taken = [each.name for each in reversed(reader.summaries(limit=count))]
+    assert taken == sorted(taken)
 
 
 def test_a_handoff_folder_renamed_away_and_made_anew_is_served_again(site: Site) -> None:
