@@ -21,8 +21,10 @@ from asyncinotify import Inotify, Mask
 
 from conductor_loop.adapters.handoff.events import Heard, PollingHints
 from conductor_loop.adapters.handoff.scan import list_ignored
+from conductor_loop.adapters.handoff.watch import FolderSettings
 from conductor_loop.core.arrival import Content, HardLinked, Special, TooLarge
 from conductor_loop.core.faults import CannotStart, DurabilityLost
+from conductor_loop.core.rates import Rate
 from tests.fakes import in_a_loop, number_id
 from tests.fakes_source import (
     A_WHILE,
@@ -768,6 +770,36 @@ async def test_a_scan_that_fails_after_events_were_lost_is_not_tried_again_witho
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert hints.waits[-1] > 0.5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(replace(BRISK, intake_rate=Rate(1, 3600)), id="over the rate"),
+        pytest.param(replace(BRISK, debounce=timedelta(days=1)), id="settling"),
+        pytest.param(BRISK, id="held"),
+    ],
+)
+def test_while_nothing_of_what_a_scan_listed_may_be_claimed_the_source_rests(
+    handoff: Path, settings: FolderSettings
+) -> None:
+    @in_a_loop
+    async def rests() -> None:
+        hints = TimedHints()
+        with serving(handoff, settings, hints=hints) as served:
+            served.hand_over("intent-a.json")
+            served.hand_over("intent-b.json")
+            if settings.intake_rate:
+                await take(served.source)
+            if settings is BRISK:
+                served.source.hold(OSError(errno.ENOMEM, "held"))
+            await eventually(lambda: hints.waits, served)
+            served.clock.pass_time(A_WHILE)  # so that a scan would be due
+            hints.waits.clear()
+            await eventually(lambda: len(hints.waits) > 1, served)
+            assert 0 not in hints.waits
+
+    rests()
 
 
 FULL_DISK = """

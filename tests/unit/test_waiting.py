@@ -185,7 +185,17 @@ def test_until_a_scan_has_closed_a_gap_what_events_name_waits() -> None:
     assert (waiting.next(0.0), waiting.next_due()) == (None, None)
     waiting.relist([sort_key(1, b"a"), sort_key(2, b"b")], now=0.0)
     waiting.hear([(b"c", True)])
-    assert drained(waiting) == [b"a", b"b", b"c"]
+    assert [next_of(waiting, 0.0).arrived_by_rename for _ in range(3)] == [False, False, True]
+
+
+def test_after_a_gap_what_events_had_told_of_a_listed_name_may_be_about_another_file() -> None:
+    for moved_in in (True, False):
+        waiting = scanned()
+        waiting.hear([(b"a", moved_in)])
+        waiting.has_gap = True
+        waiting.relist([sort_key(1, b"a")], now=0.0)
+        a = next_of(waiting, 0.0)
+        assert (a.arrived_by_rename, a.is_unannounced) == (False, True)
 
 
 def test_what_a_listing_cannot_order_is_left_to_the_next_scan() -> None:

@@ -106,8 +106,10 @@ class Waiting:
         The list is sorted in place and is ours from then on.
         """
         self._list(keys, now)
-        # Whatever had been announced stood there already, so its place is in the listing.
-        self._told, self._heard = self._heard, OrderedDict()
+        # Whatever had been announced stood there already, so its place is in the listing. After a
+        # gap, what stands there may be another file of that name.
+        self._told = OrderedDict() if self.has_gap else self._heard
+        self._heard = OrderedDict()
         self.has_gap = False
 
     def leave_to_next_scan(self, since_ns: int) -> None:

@@ -137,7 +137,9 @@ class FolderWatch:
 
     def next_time(self) -> float:
         """The steady second at which `find` has something to do, should no event come first."""
-        return min(self._next_check, self._scan_at()) if self.is_served else self._next_check
+        # Until all that was listed is looked at, there is no other scan to wake up for.
+        may_scan = self.is_served and self.waiting.is_listing_done
+        return min(self._next_check, self._scan_at()) if may_scan else self._next_check
 
     def _scan_at(self) -> float:
         return self._earliest_scan if self.waiting.has_gap else self._next_scan
