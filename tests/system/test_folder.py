@@ -6,6 +6,7 @@ import asyncio
 import errno
 import itertools
 import os
+import random
 import resource
 import shutil
 import socket
@@ -588,6 +589,72 @@ async def test_when_events_are_lost_during_a_scan_the_next_one_tells_the_order(
 
 
 @in_a_loop
+async def test_files_of_one_tick_keep_the_order_of_their_renames_whatever_scans_come_between(
+    in_memory: Path,
+) -> None:
+    with serving(in_memory / "handoff", SELDOM) as served:
+        await listening(served)
+        order = [f"intent-{number}.json" for number in range(300)]
+        random.shuffle(order)
+        drafts = served.handoff / ".drafts"
+        drafts.mkdir()
+        for name in order:
+            (drafts / name).write_bytes(b"{}")
+        for name in order:
+            (drafts / name).rename(served.handoff / name)
+        taken: list[str] = []
+        while len(taken) < len(order):
+            taken += [os.fsdecode(name) for name in names(await take(served.source, room=16))]
+            served.clock.pass_time(SELDOM.period)  # so that there is a scan
+        assert taken == order
+
+
+@in_a_loop
+async def test_a_chmod_after_the_rename_costs_a_file_neither_its_place_nor_a_debounce(
+    handoff: Path,
+) -> None:
+    hints = ToldHints()
+    with serving(handoff, PATIENT, hints=hints) as served:
+        await listening(served)
+        served.source.hold(OSError(errno.ENOSPC, "held"))
+        for name in ("intent-a.json", "intent-b.json"):
+            served.hand_over(name)
+            hints.tell(name.encode(), moved_in=True)
+        last_scan = served.source.state().scan_seconds
+        await eventually(lambda: served.source.state().scan_seconds != last_scan, served)
+        (handoff / "intent-a.json").chmod(0o600)
+        served.source.hold(None)
+        assert names(await take_all(served.source, 2)) == [b"intent-a.json", b"intent-b.json"]
+
+
+def written_anew(path: Path) -> None:
+    """As a producer does that takes its file back and begins another in place."""
+    path.unlink()
+    path.write_bytes(b'{"half')
+
+
+@in_a_loop
+async def test_row_07_a_file_written_anew_while_its_owner_was_over_the_rate_gets_its_debounce(
+    handoff: Path,
+) -> None:
+    hints = ToldHints()
+    settings = replace(SELDOM, debounce=A_WHILE, owner_rate=Rate(1, 60))
+    with serving(handoff, settings, hints=hints) as served:
+        await listening(served)
+        for name in ("intent-a.json", "intent-b.json"):
+            served.hand_over(name)
+            hints.tell(name.encode(), moved_in=True)
+        assert names(await take(served.source)) == [b"intent-a.json"]
+        await eventually(lambda: served.source.state().over_rate, served)
+        written_anew(handoff / "intent-b.json")
+        served.clock.pass_time(timedelta(minutes=1))
+        served.clock.wall_ahead = -60
+        hints.tell(b"intent-b.json")
+        await eventually(lambda: not served.source.state().over_rate, served)
+        assert (handoff / "intent-b.json").exists()
+
+
+@in_a_loop
 async def test_a_file_that_is_written_when_listening_begins_holds_up_others_only_once(
     handoff: Path,
 ) -> None:
@@ -891,6 +958,42 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+WRITTEN_ANEW = """
+import asyncio, subprocess
+from dataclasses import replace
+from pathlib import Path
+from tests.fakes_source import A_WHILE, BRISK, ToldHints, names, serving, take
+from tests.system.test_folder import eventually, listening, written_anew
+
+async def main():
+    hints = ToldHints()
+    with serving(Path("handoff"), replace(BRISK, debounce=A_WHILE), hints=hints) as served:
+        await listening(served)
+        path = served.hand_over("intent-a.json")
+        subprocess.run(["mount", "--bind", "other", path], check=True)
+        hints.tell(b"intent-a.json", moved_in=True)
+        await eventually(lambda: served.source.ignored(), served)
+        subprocess.run(["umount", path], check=True)
+        written_anew(path)
+        hints.tell(b"intent-a.json")
+        served.clock.ahead, served.clock.wall_ahead = 31, -31
+        served.hand_over("intent-b.json")
+        hints.tell(b"intent-b.json", moved_in=True)
+        assert names(await take(served.source)) == [b"intent-b.json"]
+        assert path.exists()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.needs("unshare")
+def test_row_07_a_file_written_anew_after_it_could_not_be_claimed_gets_its_debounce(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "other").touch()
+    run_in_own_mounts("true", WRITTEN_ANEW, tmp_path)
 
 
 @pytest.mark.needs("unshare")

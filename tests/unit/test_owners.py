@@ -38,9 +38,9 @@ def test_each_owner_has_a_turn_a_second_in_the_order_of_joining() -> None:
     first_two = [queues.next(NOW + 1), None]
     queues.count(ANN, NOW + 1)
     first_two[1] = queues.next(NOW + 1)
-    assert first_two == [(b"1", False, ANN), (b"b", True, BOB)]
+    assert first_two == [(b"1", 1, False, ANN), (b"b", 1, True, BOB)]
     assert queues.next(NOW + 1) is None
-    assert queues.next(NOW + 2) == (b"2", False, ANN)
+    assert queues.next(NOW + 2) == (b"2", 1, False, ANN)
     queues.join(ANN, b"3", ctime_ns=1, moved_in=True)
     assert dict(queues.sizes()) == {ANN: 1}
     assert len(queues) == 1
@@ -50,8 +50,8 @@ def test_a_turn_that_nothing_came_of_is_the_next_ones() -> None:
     queues = crowded()
     queues.join(ANN, b"gone", ctime_ns=1, moved_in=False)
     queues.join(ANN, b"there", ctime_ns=1, moved_in=False)
-    assert queues.next(NOW + 1) == (b"gone", False, ANN)
-    assert queues.next(NOW + 1) == (b"there", False, ANN)
+    assert queues.next(NOW + 1) == (b"gone", 1, False, ANN)
+    assert queues.next(NOW + 1) == (b"there", 1, False, ANN)
 
 
 def test_whoever_comes_while_others_of_the_owner_queue_goes_behind_them() -> None:
@@ -75,7 +75,7 @@ def test_a_name_keeps_its_place_whatever_events_and_scans_tell_of_it() -> None:
     assert waiting.next(NOW) is None
     assert len(waiting) == 1
     assert waiting.next_due() == NOW + 1
-    assert waiting.next(NOW + 1) == Candidate(b"a", arrived_by_rename=True, turn_of=ANN)
+    assert waiting.next(NOW + 1) == Candidate(b"a", arrived_by_rename=True, ctime_ns=1, turn_of=ANN)
     assert waiting.next_due() is None
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_took_a_queued_name_is_looked_at_and_not_held_for_its_predec
     assert listed is not None
     assert listed.name == b"a"
     queues.leave(b"a")
-    assert queues.next(NOW + 1) == (b"b", False, ANN)
+    assert queues.next(NOW + 1) == (b"b", 1, False, ANN)
     assert queues.next(NOW + 1) is None
     assert queues.next_turn() is None
 
@@ -100,8 +100,8 @@ def test_a_name_that_changes_its_owner_queues_once_and_behind_the_new_ones() -> 
     queues.join(ANN, b"a", ctime_ns=1, moved_in=False)
     queues.join(BOB, b"a", ctime_ns=2, moved_in=True)
     assert len(queues) == 2
-    assert queues.next(NOW + 1) == (b"b", False, BOB)
+    assert queues.next(NOW + 1) == (b"b", 1, False, BOB)
     queues.count(BOB, NOW + 1)
     assert queues.next(NOW + 1) is None
-    assert queues.next(NOW + 2) == (b"a", True, BOB)
+    assert queues.next(NOW + 2) == (b"a", 2, True, BOB)
     assert len(queues) == 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from random import sample
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from conductor_loop.core.owners import OwnerQueues
 from conductor_loop.core.rates import Buckets
@@ -34,6 +35,13 @@ def drained(waiting: Waiting, now: float = 0.0) -> list[bytes]:
     while (candidate := waiting.next(now)) is not None:
         names.append(candidate.name)
     return names
+
+
+def drained_candidates(waiting: Waiting, now: float) -> list[Candidate]:
+    candidates = []
+    while (candidate := waiting.next(now)) is not None:
+        candidates.append(candidate)
+    return candidates
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.binary(min_size=1, max_size=255))))
@@ -119,6 +127,35 @@ def test_what_was_heard_of_since_the_scan_keeps_the_order_of_events() -> None:
     assert drained(waiting) == [b"unannounced", b"a", b"b"]
 
 
+def test_listed_files_of_one_ctime_keep_the_order_in_which_events_told_of_them() -> None:
+    waiting = scanned()
+    waiting.hear([(b"c", True), (b"a", True), (b"b", True), (b"gone", True)])
+    waiting.relist([sort_key(7, name) for name in (b"a", b"b", b"c")], now=0.0)
+    assert drained(waiting) == [b"c", b"a", b"b"]
+
+
+def test_a_name_that_a_walk_returned_twice_comes_in_its_place() -> None:
+    waiting = scanned()
+    waiting.hear([(b"b", True), (b"a", True)])
+    waiting.relist([sort_key(1, b"a"), sort_key(2, b"b"), sort_key(3, b"a")], now=0.0)
+    assert drained(waiting)[:2] == [b"b", b"a"]
+
+
+def test_a_file_that_is_written_anew_after_its_move_is_not_taken_for_the_moved_one() -> None:
+    waiting = scanned()
+    waiting.set_aside(Candidate(b"a"), due=5.0)
+    waiting.hear([(b"a", True)])
+    waiting.hear([(b"a", False)])
+    assert drained_candidates(waiting, now=1.0) == [Candidate(b"a")]
+
+
+def test_files_that_are_set_aside_until_one_moment_come_by_ctime_and_name() -> None:
+    waiting = scanned()
+    for ctime, name in ((2, b"a"), (1, b"c"), (1, b"b")):
+        waiting.set_aside(Candidate(name, ctime_ns=ctime), due=5.0)
+    assert drained(waiting, now=5.0) == [b"b", b"c", b"a"]
+
+
 def test_nothing_overtakes_a_file_that_only_a_scan_told_of_while_it_settles() -> None:
     waiting = scanned(sort_key(1, b"before"), sort_key(2, b"next"))
     waiting.let_settle(next_of(waiting, 0.0), due=5.0)
@@ -200,8 +237,8 @@ def test_after_a_gap_what_events_had_told_of_a_listed_name_may_be_about_another_
 
 def test_what_a_listing_cannot_order_is_left_to_the_next_scan() -> None:
     waiting = scanned(*(sort_key(ctime, b"%d" % ctime) for ctime in (1, 2, 3)))
-    waiting.leave_to_next_scan(2)
-    assert drained(waiting) == [b"1"]
+    waiting.leave_to_next_scan(2, 3)
+    assert drained(waiting) == [b"1", b"3"]
 
 
 def test_a_ctime_that_no_key_can_hold_loses_no_name() -> None:
@@ -283,29 +320,40 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 DEBOUNCE = 2
+TICK = 1
 
 
 class InOrder(RuleBasedStateMachine):
     """Files renamed into the folder are claimed in the order of their renames.
 
     Whether events told of them, were lost or come late; whether a walk saw them or missed them.
+    As long as no event was lost, that holds also of files with one ctime.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waiting = Waiting(OwnerQueues(Buckets(None, 1)))
-        self.now = self.count = 0
-        self.there: dict[bytes, int] = {}
+        self.now = 0
+        self.names = iter(sample(range(10_000), 10_000))
+        self.there: dict[bytes, int] = {}  # in the order of their renames
         self.events: list[bytes] = []
-        self.is_overflowed = False
+        self.is_overflowed = self.are_ties_open = False
+
+    @initialize(before=st.integers(0, 3))
+    def the_daemon_starts(self, before: int) -> None:
+        """Some files are there; their events went to nobody."""
+        for _ in range(before):
+            self.comes("lost")
+            self.now += TICK
+        self.is_overflowed = self.are_ties_open = False
+        self.waiting.relist([sort_key(at, name) for name, at in self.there.items()], self.now)
 
     def comes(self, fate: str) -> bytes:
         """A file, whose event the kernel tells or loses."""
-        self.count += 1
-        name = b"%06d" % self.count
+        name = b"%04d" % next(self.names)
         self.there[name] = self.now
         if fate == "lost":
-            self.is_overflowed = True
+            self.is_overflowed = self.are_ties_open = True
         else:
             self.events.append(name)
         return name
@@ -325,12 +373,13 @@ class InOrder(RuleBasedStateMachine):
             if (ctime := self.there.get(candidate.name)) is None:
                 continue
             if candidate.arrived_by_rename or self.now >= ctime + DEBOUNCE:
-                assert candidate.name == min(self.there)
+                assert ctime == min(self.there.values())
+                assert self.are_ties_open or candidate.name == next(iter(self.there))
                 del self.there[candidate.name]
             else:
                 self.waiting.let_settle(replace(candidate, ctime_ns=ctime), ctime + DEBOUNCE)
 
-    @rule(fate=st.sampled_from(["told", "lost"]))
+    @rule(fate=st.sampled_from(["told", "told", "lost"]))
     def a_file_comes(self, fate: str) -> None:
         """While nobody looks."""
         self.comes(fate)
@@ -343,14 +392,15 @@ class InOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.waiting.is_listing_done)
     @rule(
-        fates=st.lists(st.sampled_from(["told", "lost", "late"]), max_size=3),
+        fates=st.lists(st.sampled_from(["told", "late", "lost"]), max_size=3),
         seen=st.lists(st.booleans(), min_size=3, max_size=3),
         most=st.integers(0, 3),
     )
     def a_scan_and_a_look(self, fates: list[str], seen: list[bool], most: int) -> None:
         """While the scan walks, files come that it sees or misses."""
         self.collect()
-        listed = dict(self.there)
+        listed, began = dict(self.there), self.now
+        self.now += TICK
         late: list[bytes] = []
         for fate, is_seen in zip(fates, seen, strict=False):
             name = self.comes("late" if late else fate)  # events keep their order
@@ -361,15 +411,15 @@ class InOrder(RuleBasedStateMachine):
         self.waiting.relist([sort_key(at, name) for name, at in listed.items()], self.now)
         self.collect()
         if self.waiting.has_gap:
-            self.waiting.leave_to_next_scan(self.now)
+            self.waiting.leave_to_next_scan(began + TICK, self.now + TICK)
         self.events = late
         self.look(most)
 
     @rule()
     def time_passes(self) -> None:
-        """By half a debounce; whatever was late has come by then."""
+        """By less than a debounce; whatever was late has come by then."""
         self.collect()
-        self.now += DEBOUNCE // 2
+        self.now += TICK
 
     def teardown(self) -> None:
         """In the end all are claimed."""
@@ -409,6 +459,16 @@ def test_names_in_compact_form_wait_for_a_listing_that_waits() -> None:
         assert next_of(waiting, 8.0).name == b"%06d" % number
     assert (waiting.next(8.0), waiting.next_due()) == (None, 9.0)
     assert drained(waiting, now=9.0) == [b"listed", b"%06d" % MOST_UNSETTLED]
+
+
+def test_a_name_in_compact_form_that_settles_again_holds_up_nobody() -> None:
+    waiting = scanned()
+    for number in range(MOST_UNSETTLED + 1):
+        waiting.let_settle(Candidate(b"%06d" % number, ctime_ns=3), due=8.0)
+    waiting.hear([(b"moved", True)])
+    *_, last = (next_of(waiting, 8.0) for _ in range(MOST_UNSETTLED + 1))
+    waiting.let_settle(last, due=9.0)
+    assert drained(waiting, now=8.0) == [b"moved"]
 
 
 def test_what_is_roused_comes_at_once_in_the_order_in_which_it_would_have_come() -> None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from conductor_loop.core.rates import Buckets, Rate
 
 _HIGHEST_OWNER = (1 << 32) - 1
 _CTIME_SHIFT = 33  # behind the owner, and the bit that tells whether the file was moved in
+
+
+class Turn(NamedTuple):
+    """A name whose owner may hand over again, with what was known of it when it queued."""
+
+    name: bytes
+    ctime_ns: int
+    moved_in: bool
+    owner: int
 
 
 class OwnerQueues:
@@ -73,11 +83,8 @@ class OwnerQueues:
         """A file of this owner was taken."""
         self._rates.take(owner, now)
 
-    def next(self, now: float) -> tuple[bytes, bool, int] | None:
-        """Take off the first name of an owner whose turn has come.
-
-        With it comes whether the file was moved in, and the owner.
-        """
+    def next(self, now: float) -> Turn | None:
+        """Take off the first name of an owner whose turn has come."""
         while self._turns and self._turns[0][0] <= now:
             _, owner = heappop(self._turns)
             # What was taken since counts: the turn may be later than it was.
@@ -92,14 +99,15 @@ class OwnerQueues:
         """When the next name may be taken off."""
         return self._turns[0][0] if self._turns else None
 
-    def _first_of(self, owner: int, now: float) -> tuple[bytes, bool, int] | None:
-        queue, first = self._queues[owner], None
+    def _first_of(self, owner: int, now: float) -> Turn | None:
+        queue = self._queues[owner]
+        first: Turn | None = None
         while queue and first is None:
             name = queue.popleft()
             place = self._places.get(name)
             if place is not None and _owner_of(place) == owner:
                 del self._places[name]
-                first = name, bool(place & 1), owner
+                first = Turn(name, place >> _CTIME_SHIFT, bool(place & 1), owner)
         if queue:
             heappush(self._turns, (now, owner))
         else:

@@ -78,11 +78,12 @@ class Waiting:
         self._listed_since = 0.0
         self._listed_due = 0.0  # of the oldest
         self._told: OrderedDict[bytes, bool] = OrderedDict()  # what events had said of the listed
+        self._are_written = False  # the listed are not from a scan
         self._heard: OrderedDict[bytes, bool] = OrderedDict()
         self._unsettled: dict[bytes, Candidate] = {}
         # Both heaps may have stale entries: what counts is in `_unsettled`.
         self._settling: list[tuple[bytes, float]] = []  # keys, each with when it is due
-        self._due: list[tuple[float, bytes]] = []
+        self._due: list[tuple[float, bytes]] = []  # the same, by when they are due
         self._later: list[bytes] = []  # keys of unsettled files to look at when there is room
         self._later_due = 0.0
 
@@ -110,16 +111,18 @@ class Waiting:
         # gap, what stands there may be another file of that name.
         self._told = OrderedDict() if self.has_gap else self._heard
         self._heard = OrderedDict()
-        self.has_gap = False
+        self.has_gap = self._are_written = False
+        if self._told:
+            self._follow_events()
 
-    def leave_to_next_scan(self, since_ns: int) -> None:
-        """Forget what the listing has with such a ctime or a later one, in nanoseconds.
+    def leave_to_next_scan(self, since_ns: int, until_ns: int) -> None:
+        """Forget what the listing has with a ctime in this time, in nanoseconds.
 
         A walk sees some of the files that come meanwhile and misses others. Events tell their
         order; where events were lost as well, only another walk can.
         """
-        end = sort_key(since_ns, b"")
-        self._listed = [key for key in self._listed if key < end]
+        start, end = sort_key(since_ns, b""), sort_key(until_ns, b"")
+        self._listed = [key for key in self._listed if not start <= key < end]
 
     @property
     def is_listing_done(self) -> bool:
@@ -132,7 +135,7 @@ class Waiting:
         There is a gap when some had to be dropped, so that only a scan will find them.
         """
         for name, moved_in in names:
-            if not moved_in and name in self._unsettled:
+            if not moved_in and name in self._unsettled and name not in self._heard:
                 continue
             if len(self._heard) >= MOST_HEARD and name not in self._heard:
                 self.has_gap = True
@@ -145,11 +148,15 @@ class Waiting:
         if (again := self._next_again(now)) is not None:
             return again
         if (first := self.owners.next(now)) is not None:
-            name, moved_in, owner = first
-            return Candidate(name, arrived_by_rename=moved_in, turn_of=owner)
+            return Candidate(
+                first.name,
+                arrived_by_rename=first.moved_in,
+                ctime_ns=first.ctime_ns,
+                turn_of=first.owner,
+            )
         if self._later and not self._listed and self._later_due <= now:
-            self._told.clear()
             self._list(self._later, now)
+            self._are_written = True
         self._skip_known()
         if (settled := self._next_settled(now)) is not None:
             return settled
@@ -169,12 +176,12 @@ class Waiting:
     def set_aside(self, candidate: Candidate, due: float) -> None:
         """Look at this name again not before `due`; nobody waits for it."""
         if self._keep(candidate, due):
-            heappush(self._due, (due, candidate.name))
+            heappush(self._due, (due, _key_of(candidate)))
 
     def rouse(self) -> None:
         """Let everything that was set aside be looked at now, in the order it would have been."""
         latest = max((due for due, _ in self._due), default=0.0)
-        self._due = [(due - latest, name) for due, name in self._due]
+        self._due = [(due - latest, key) for due, key in self._due]
         self._settling = [(key, 0.0) for key, _ in self._settling]
         self._listed_due = self._later_due = 0.0
 
@@ -204,6 +211,15 @@ class Waiting:
         keys.sort(reverse=True)
         self._listed, self._later = keys, []
         self._listed_since, self._listed_due = now, 0.0
+
+    def _follow_events(self) -> None:
+        """Files of one tick have one ctime: where events told of them, these know the order."""
+        places = [at for at, key in enumerate(self._listed) if name_of(key) in self._told]
+        keys = {name_of(self._listed[at]): self._listed[at] for at in places}
+        in_order = (keys[name] for name in self._told if name in keys)
+        # A walk may return a name twice, so that there are more places than names.
+        for at, key in zip(reversed(places), in_order, strict=False):
+            self._listed[at] = key
 
     def _keep(self, candidate: Candidate, due: float) -> bool:
         """Keep what is known of it; False when only its key could be kept, until `due`."""
@@ -237,7 +253,7 @@ class Waiting:
 
     def _first_again(self) -> float | None:
         """When the first of those that were set aside is due."""
-        while self._due and self._due[0][1] not in self._unsettled:
+        while self._due and name_of(self._due[0][1]) not in self._unsettled:
             heappop(self._due)
         return self._due[0][0] if self._due else None
 
@@ -245,7 +261,7 @@ class Waiting:
         due = self._first_again()
         if due is None or due > now:
             return None
-        return self._unsettled.pop(heappop(self._due)[1])
+        return self._unsettled.pop(name_of(heappop(self._due)[1]))
 
     def _next_settled(self, now: float) -> Candidate | None:
         first = self._first_settling()
@@ -263,15 +279,14 @@ class Waiting:
             arrived_by_rename=bool(moved_in),
             first_seen=self._listed_since,
             ctime_ns=ctime_of(key),
-            is_unannounced=moved_in is None,
+            is_unannounced=moved_in is None and not self._are_written,
         )
 
     def _next_heard(self) -> Candidate | None:
         if not self._heard:
             return None
         name, moved_in = self._heard.popitem(last=False)
-        if moved_in:
-            self._unsettled.pop(name, None)
+        self._unsettled.pop(name, None)
         return Candidate(name, arrived_by_rename=moved_in)
 
 

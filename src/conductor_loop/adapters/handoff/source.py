@@ -182,7 +182,10 @@ class FolderSource:
         """Look at a file, and claim it or set it aside; False when nothing can be claimed now."""
         try:
             sighting = self._look(candidate)
-            if sighting is not None and self._may_come(candidate, sighting):
+            if sighting is None:
+                return True
+            candidate = _seen(candidate, sighting)
+            if self._may_come(candidate, sighting):
                 self._take_over(sighting)
         except OSError as error:
             if error.errno not in disk.PASSING_ERRORS:
@@ -200,7 +203,10 @@ class FolderSource:
             self._refused.pop(candidate.name, None)
             self._held_open.discard(candidate.name)
             return None
-        is_unchanged = candidate.ctime_ns in (None, status.st_ctime_ns)
+        known = status.st_ctime_ns if candidate.ctime_ns is None else candidate.ctime_ns
+        is_unchanged = known == status.st_ctime_ns
+        # A chmod after the rename changes no content.
+        is_unwritten = is_unchanged or status.st_mtime_ns <= known
         seen = candidate.first_seen if is_unchanged else None
         return Sighting(
             name=candidate.name,
@@ -209,7 +215,7 @@ class FolderSource:
             links=status.st_nlink,
             owner=status.st_uid,
             first_seen=self._clock.steady() if seen is None else seen,
-            arrived_by_rename=candidate.arrived_by_rename and is_unchanged,
+            arrived_by_rename=candidate.arrived_by_rename and is_unwritten,
         )
 
     def _may_come(self, candidate: Candidate, sighting: Sighting) -> bool:
@@ -232,7 +238,7 @@ class FolderSource:
         else:
             self._held_open.discard(sighting.name)
         if isinstance(verdict, Wait):
-            wait(_seen(candidate, sighting), now + verdict.seconds + _TIMER_SLACK)
+            wait(candidate, now + verdict.seconds + _TIMER_SLACK)
         return isinstance(verdict, Ready)
 
     def _has_writer(self, sighting: Sighting) -> bool:

@@ -30,6 +30,7 @@ _log = logging.getLogger("conductor_loop.folder")
 
 _NS = 1_000_000_000
 _SCAN_SHARE = 20  # one part in so many of the time may go into scans: 5 %
+_GAP_SHARE = 4  # the same where events were lost, so that what they name now waits for the scan
 _RETRY_SECONDS = 1.0  # after a scan that failed, or a folder that is not there
 _TOLD_BY_THEN_NS = _NS  # an event that has not come a second after its file will not come
 _GRAIN_NS = 10_000_000  # file times lag by up to a tick: 10 ms where a kernel has 100 a second
@@ -129,7 +130,8 @@ class FolderWatch:
             # A walk may see one of two files that come meanwhile: events tell their order.
             self._hear()
             if self.waiting.has_gap:
-                self.waiting.leave_to_next_scan(began_ns - _GRAIN_NS)
+                ended_ns = self._wall_ns()
+                self.waiting.leave_to_next_scan(began_ns - _GRAIN_NS, ended_ns + _GRAIN_NS)
 
     def suspect(self) -> None:
         """Something went wrong that a replaced folder would explain: check soon."""
@@ -219,8 +221,8 @@ class FolderWatch:
         self.troubles.clear("scan")
         _log.debug("scan found %d files handed over", len(listing.keys))
         self.scan_seconds = self._clock.steady() - began
-        self._earliest_scan = began + self.scan_seconds * _SCAN_SHARE
-        self._next_scan = max(began + self._period, self._earliest_scan)
+        self._earliest_scan = began + self.scan_seconds * _GAP_SHARE
+        self._next_scan = began + max(self._period, self.scan_seconds * _SCAN_SHARE)
         self._mind_silence(listing, settled_before)
         self._take_over(listing)
 
