@@ -90,6 +90,23 @@ def test_deadlines_of_one_target_open_it_only_after_all_attempts_of_an_intent() 
     assert breaker.rules_environment("x", A, TIMEOUT, NOW + 130)
 
 
+@pytest.mark.parametrize("gap", [130, 130.1])
+def test_another_target_counts_until_all_attempts_of_an_intent_could_have_been_since(
+    gap: float,
+) -> None:
+    breaker = Breaker(BreakerPolicy(patience=60, deadlines=130))
+    breaker.rules_environment("x", A, TEMPORARY, NOW)
+    assert breaker.rules_environment("y", B, TIMEOUT, NOW + gap) is (gap <= 130)
+
+
+def test_a_target_that_fails_anew_after_a_long_silence_begins_a_new_series() -> None:
+    breaker = Breaker(POLICY)
+    assert not breaker.rules_environment("x", A, TEMPORARY, NOW)
+    assert not breaker.rules_environment("y", A, TEMPORARY, NOW + 61)
+    assert not breaker.rules_environment("y", A, TEMPORARY, NOW + 120)
+    assert breaker.rules_environment("y", A, TEMPORARY, NOW + 121)
+
+
 def test_other_failures_of_one_target_do_not_wait_for_that() -> None:
     breaker = Breaker(BreakerPolicy(patience=60, deadlines=130))
     assert not breaker.rules_environment("x", A, TIMEOUT, NOW)

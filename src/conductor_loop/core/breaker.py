@@ -21,9 +21,20 @@ class BreakerPolicy:
     patience: float = 60.0
     """One target alone failing this long without any answer opens it too."""
     deadlines: float = 0.0
-    """Reaching deadlines alone does so not sooner: by then one intent's attempts may be over."""
+    """Reaching deadlines alone does so not sooner: by then one intent's attempts may be over.
+
+    A target that has not failed for that long, and for `patience`, does not count any more.
+    """
     first_probe: float = 1.0
     slowest_probe: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """Failures of one target without an answer to anybody, on the steady clock."""
+
+    first: float
+    last: float
 
 
 class Breaker:
@@ -38,7 +49,7 @@ class Breaker:
     def __init__(self, policy: BreakerPolicy) -> None:
         self.policy = policy
         """May be exchanged: the next outage goes by it."""
-        self._failing: dict[Target, float] = {}
+        self._failing: dict[Target, _Series] = {}
         self._answers = 0
         self._answers_seen: dict[str, int] = {}
         self._strikes: Counter[str] = Counter()
@@ -142,7 +153,7 @@ class Breaker:
             # Who wants it sooner than others is late sooner. What dies by a signal has mostly met
             # its own bug. Both are bounded by their attempts.
             return False
-        self._failing.setdefault(target, now)
+        self._note(target, now)
         if failure.kind is not FailureKind.ENVIRONMENT and not self._is_outage(failure, now):
             return False
         self._opened_at = now
@@ -159,13 +170,21 @@ class Breaker:
             self._strikes[intent_id] += 1
         return self._strikes[intent_id]
 
+    def _note(self, target: Target, now: float) -> None:
+        """Add to the series of this target; one that is over tells nothing about today."""
+        longest_gap = max(self.policy.patience, self.policy.deadlines)
+        failing = self._failing.items()
+        self._failing = {each: s for each, s in failing if now - s.last <= longest_gap}
+        first = self._failing[target].first if target in self._failing else now
+        self._failing[target] = _Series(first, now)
+
     def _is_outage(self, failure: Failure, now: float) -> bool:
         if len(self._failing) >= _TARGETS_IN_A_ROW:
             return True
         patience = self.policy.patience
         if failure.kind is FailureKind.TIMEOUT:
             patience = max(patience, self.policy.deadlines)
-        return now - min(self._failing.values()) >= patience
+        return now - min(series.first for series in self._failing.values()) >= patience
 
     def _wait(self, target: Target, now: float) -> None:
         self._tried.add(target)

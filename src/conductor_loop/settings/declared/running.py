@@ -92,7 +92,7 @@ class Running:
         readers.number(1, MOST_ATTEMPTS),
         "3",
         _ATTEMPTS,
-        "attempts before an intent is failed",
+        "attempts before an intent is failed; those in an outage of porch do not count",
         is_live=True,
     )
     retry_backoff: timedelta = setting(
