@@ -24,7 +24,7 @@ This page is printed from the code by `python -m docs.printed`; a test keeps the
 |---|---|
 | a verdict | `error.code`, and `error.faults[].code` for a rejected intent |
 | `failed/NAME.error.log`, `conductor-loop why` | in brackets, behind its message |
-| what a command prints | with `--json`; without, message and hint alone |
+| what a command prints | with `--json`: `error`, `mistakes`, `refusals`, `faults` |
 | the audit log | `details.code`, `details.codes`; a notice is `security.CODE` |
 | `/metrics` | `conductor_alerts_total{code="…"}`, for notices |
 

@@ -254,6 +254,19 @@ def test_render_diff_tells_of_what_is_no_file_and_would_be_removed(
     assert "files ff, link, sub" in porch("-intent", intent, "-out", out).stderr
 
 
+@pytest.mark.parametrize("is_link", [True, False])
+def test_render_diff_names_what_stands_in_the_place_of_a_package(
+    intent: Path, tmp_path: Path, is_link: bool
+) -> None:
+    place = tmp_path / "out/oran-sim/upf"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path) if is_link else place.touch()
+    done = render(intent, "--diff", "-out", tmp_path / "out")
+    assert done.returncode == 2
+    assert f"{place} is no folder: a file or a symlink stands in its way" in done.stderr
+    assert "hint: move it away" in done.stderr
+
+
 def test_render_diff_tells_of_a_symlink_in_place_of_a_file_of_the_package(
     intent: Path, tmp_path: Path
 ) -> None:

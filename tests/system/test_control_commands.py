@@ -277,6 +277,26 @@ def test_a_resume_tells_what_stays_paused_and_how_to_lift_it(site: Site) -> None
             assert "is paused by" not in done(site, "resume", "-target", "ns/b")
 
 
+def test_a_resume_of_what_was_not_paused_says_so_and_is_not_on_record(site: Site) -> None:
+    site.once()
+    for is_served in (True, False):
+        with site.daemon() if is_served else contextlib.nullcontext():
+            done(site, "pause", "-target", "ns/b")
+            with site.journal() as reader:
+                before = reader.last_seq()
+            assert done(site, "resume").startswith("was not paused: everything\n")
+            assert not site.asked("resume", "-target", "ns/typo")["was_paused"]
+            with site.journal() as reader:
+                assert reader.last_seq() == before
+            assert site.asked("resume", "-target", "ns/b")["was_paused"]
+
+
+def test_a_target_without_its_flag_is_told_how_to_be_given(site: Site) -> None:
+    refused = site.command("pause", "ns/a")
+    assert refused.returncode == 2
+    assert "hint: name a target with the flag: -target ns/a" in refused.stderr
+
+
 def test_a_reason_that_is_no_utf_8_is_kept_with_its_bytes_named(site: Site) -> None:
     site.hand_over_all({"intent-a.json": intent()})
     site.once("-porch", site.porch("exit 2"))

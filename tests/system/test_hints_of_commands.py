@@ -51,6 +51,14 @@ def pasted(site: Site, text: str) -> str:
     return done.stdout
 
 
+def test_the_command_in_a_refusal_for_a_script_finds_its_daemon(elsewhere: Site) -> None:
+    elsewhere.hand_over_all({"intent-a.json": intent()})
+    elsewhere.once("-porch", "builtin")
+    folders = ("-handoff", str(elsewhere.handoff), "-state-dir", str(elsewhere.state))
+    (refusal,) = elsewhere.asked("retry", "intent-a.json", *folders)["refusals"]
+    assert "published" in pasted(elsewhere, refusal["hint"].partition(" tells")[0])
+
+
 def test_the_commands_of_an_error_log_find_its_daemon(elsewhere: Site) -> None:
     elsewhere.hand_over_all({"intent-a.json": intent()})
     elsewhere.once()

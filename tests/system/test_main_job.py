@@ -273,6 +273,15 @@ def as_ordinary_user() -> list[str]:
     return ["setpriv", *user, *sets]
 
 
+@pytest.mark.parametrize("flag", ["-handoff", "-state-dir"])
+def test_a_file_in_place_of_a_folder_is_told_to_be_moved_away(site: Site, flag: str) -> None:
+    (site.top / "file").touch()
+    done = site.command("-once", "-porch", "builtin", flag, str(site.top / "file"))
+    assert done.returncode == 1
+    assert "file exists" in done.stderr
+    assert "hint: move away what stands there, or name another folder" in done.stderr
+
+
 @pytest.mark.needs("setpriv")
 def test_no_permission_is_told_in_the_original_words(ordinary_site: Site) -> None:
     ordinary_site.top.chmod(0o555)

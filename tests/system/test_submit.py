@@ -147,6 +147,8 @@ def test_standard_input_gets_a_name_of_its_own_or_the_one_given(place: Path) -> 
         (["none.json", "--name", "intent-n.json"], "cannot read none.json"),
         (["intent-a.json", "--wait-timeout", "1s"], "--wait-timeout is given without --wait"),
         (["intent-a.json", "--wait", "--wait-timeout", "soon"], "'soon' is not a duration"),
+        (["intent-a.json", "--wait", "--wait-timeout=-1s"], "-1s is too short"),
+        (["intent-a.json", "--wait", "--wait-timeout", "0"], "0 is too short"),
     ],
 )
 def test_a_usage_error_hands_nothing_over(place: Path, words: list[str], error: str) -> None:

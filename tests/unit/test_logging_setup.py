@@ -181,6 +181,14 @@ def test_a_log_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> Non
     assert caught.value.hint
 
 
+def test_a_folder_in_place_of_the_log_is_told_from_one_that_may_not_be_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(CannotStart) as caught:
+        LogFile(tmp_path)
+    assert caught.value.hint == "name a file in that folder by -log-file"
+
+
 def test_a_fifo_that_nobody_reads_is_told_instead_of_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(CannotStart) as caught:

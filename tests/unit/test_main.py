@@ -15,7 +15,7 @@ def test_a_system_that_refuses_is_told_as_such_and_not_as_a_defect(
 ) -> None:
     refusal = OSError(errno.EIO, os.strerror(errno.EIO), "/data/handoff")
 
-    status = main._told(refusal)
+    status = main._told(refusal, as_json=False)
 
     told = capfd.readouterr().err
     assert status == 1

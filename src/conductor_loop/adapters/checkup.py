@@ -272,7 +272,7 @@ def check_producer(user: str, handoff: Path) -> Finding:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        return Finding("producer", Grade.BAD, f"no user {user} on this machine")
+        return Finding("producer", Grade.BAD, f"no user {user or 'without a name'} on this machine")
     if not _is_folder(handoff):
         return Finding(
             "producer", Grade.WARNING, f"{handoff} is not there yet", "it will be made 0755: "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from conductor_loop.cli.terminal import print_line
+from conductor_loop.cli.terminal import print_line, problem
 from conductor_loop.core.admission import admit
 from conductor_loop.core.arrival import Arrival, Content, TooLarge
 from conductor_loop.core.events import Receipt, Rejected
@@ -68,10 +68,7 @@ def print_faults(faults: Sequence[Fault]) -> None:
 
 def fault_fields(faults: Sequence[Fault]) -> list[dict[str, str]]:
     """The faults for `--json`."""
-    return [
-        {"code": one.code, "pointer": one.pointer, "message": one.message, "hint": one.hint}
-        for one in faults
-    ]
+    return [{**problem(one), "pointer": one.pointer} for one in faults]
 
 
 def _read(source: str, most: int) -> tuple[bytes, int]:

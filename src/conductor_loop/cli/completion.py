@@ -72,10 +72,8 @@ def _explain(parser: CommandParser) -> None:
     paths = {"DIR": shtab.DIRECTORY, "FILE": shtab.FILE}
     for action in parser.actions():
         # One dash or two: examples are written with one.
-        action.option_strings = [
-            *(flag[1:] for flag in action.option_strings if flag.startswith("--")),
-            *action.option_strings,
-        ]
+        names = [flag.lstrip("-") for flag in action.option_strings]
+        action.option_strings = [f"{dashes}{name}" for dashes in ("-", "--") for name in names]
         if isinstance(action.metavar, str) and action.metavar in paths:
             action.complete = paths[action.metavar]  # type: ignore[attr-defined]  # shtab's way
         option = setting_of(action)

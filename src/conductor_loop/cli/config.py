@@ -6,7 +6,7 @@ import argparse
 
 from conductor_loop.adapters.control_socket import ask, no_daemon
 from conductor_loop.cli.flags import EVERYWHERE, add_settings
-from conductor_loop.cli.terminal import print_error, print_json, print_line
+from conductor_loop.cli.terminal import print_error, print_json, print_line, problem
 from conductor_loop.core.control import Reload
 from conductor_loop.settings import Settings
 from conductor_loop.settings.model import OPTIONS
@@ -59,9 +59,7 @@ def _reload(settings: Settings, *, as_json: bool) -> int:
                 "changed": list(reply.changed),
                 "needs_restart": list(reply.needs_restart),
                 "daemon_pid": reply.pid or None,
-                "refusals": [
-                    {"code": r.code, "message": r.message, "hint": r.hint} for r in reply.refusals
-                ],
+                "refusals": [problem(refusal) for refusal in reply.refusals],
             }
         )
         return 1 if reply.refusals else 0

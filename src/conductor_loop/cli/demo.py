@@ -38,8 +38,14 @@ _IN_CHECKOUT = Path(__file__).parents[3] / "examples" / "handoff"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where."""
     parser.add_argument(
-        "--folder", type=Path, default=Path("demo"), help="made anew each time (default: ./demo)"
+        "--folder", type=_folder, default=Path("demo"), help="made anew each time (default: ./demo)"
     )
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("a folder needs a name")
+    return Path(text)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -120,7 +120,7 @@ def _checks(
     yield "room", lambda: checkup.check_room("room", handoff)
     yield "room for out", lambda: checkup.check_room("room for out", out)
     yield "memory", lambda: checkup.check_memory(settings.memory_mark())
-    if producer:
+    if producer is not None:
         yield "producer", lambda: checkup.check_producer(producer, handoff)
     yield "journal", lambda: journal_finding(settings)
     yield "schema", lambda: _schema(settings)

@@ -174,7 +174,7 @@ def _split(
         else:
             split.flags.append((known[name], next(words)[1]))
     if split.positionals and not takes_positionals and not split.mistakes:
-        split.mistakes.extend(_unexpected(word, argv) for word in split.positionals[:1])
+        split.mistakes.extend(_unexpected(word, argv, known) for word in split.positionals[:1])
     return split
 
 
@@ -204,13 +204,15 @@ def _no_value(
     return None
 
 
-def _unexpected(word: str, argv: Sequence[str]) -> UsageError:
+def _unexpected(word: str, argv: Sequence[str], known: Mapping[str, argparse.Action]) -> UsageError:
     before = argv[argv.index(word) - 1] if argv.index(word) else ""
     if before.startswith("-") and word.lower() in ("true", "false"):
         return UsageError(f"{before} takes no separate {word}", hint=f"write {before}={word}")
     from conductor_loop.cli.commands import SUMMARIES
 
-    if word in SUMMARIES:
+    if "target" in known:
+        hint = f"name a target with the flag: -target {word}"
+    elif word in SUMMARIES:
         hint = f"the command comes first: conductor-loop {word}, then the flags"
     else:
         hint = did_you_mean(word, SUMMARIES) or "this command takes flags only; see --help"

@@ -6,7 +6,7 @@ import argparse
 
 from conductor_loop.adapters.control_socket import ask, no_daemon
 from conductor_loop.cli.permission import explained
-from conductor_loop.cli.terminal import addressed, print_error, print_json, print_line
+from conductor_loop.cli.terminal import addressed, print_error, print_json, print_line, problem
 from conductor_loop.core.control import Health, Reply
 from conductor_loop.core.faults import ConductorError
 from conductor_loop.settings import Settings
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 "ready": ready,
                 "daemon_pid": reply.pid if reply else None,
                 "checks": [{"name": c.name, "ok": c.ok, "message": c.message} for c in checks],
-                "error": trouble and _fields(trouble),
+                "error": trouble and problem(trouble),
             }
         )
     elif trouble is not None:
@@ -61,7 +61,3 @@ def _asked(settings: Settings) -> tuple[Reply | None, ConductorError | None]:
             raise
         return None, told
     return reply, None if reply else no_daemon(settings.handoff, settings.state_dir)
-
-
-def _fields(error: ConductorError) -> dict[str, str]:
-    return {"code": error.code, "message": error.message, "hint": addressed(error.hint)}

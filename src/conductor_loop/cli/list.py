@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=_number, help=f"at most so many (default {_USUAL})")
     parser.add_argument("--ignored", action="store_true", help="files left alone instead, and why")
     parser.add_argument("--paused", action="store_true", help="the pauses in force instead")
-    parser.add_argument("--json", action="store_true", help="for scripts: always an array")
+    parser.add_argument(
+        "--json", action="store_true", help="for scripts: an array, or an object with the error"
+    )
 
 
 def _number(text: str) -> int:

@@ -26,7 +26,7 @@ from conductor_loop.cli.terminal import (
     write_all,
     write_standard_error,
 )
-from conductor_loop.core.faults import CannotStart
+from conductor_loop.core.faults import CannotStart, ConductorError
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.naming import shown
 from conductor_loop.core.scrubbing import scrubbed_message, scrubbed_messages
@@ -86,8 +86,11 @@ def set_log_level(settings: Settings) -> None:
     logging.getLogger().setLevel(_LEVELS[settings.log_level])
 
 
-def log_unexpected(error: Exception) -> None:
-    """Put the trace of a defect into the log, and one line that says so on the terminal."""
+def log_unexpected(error: Exception) -> ConductorError:
+    """Put the trace of a defect into the log, and one line that says so on the terminal.
+
+    Returns what was said.
+    """
     what = f"unexpected {type(error).__name__}: {error}"
     again = "this is a defect; CONDUCTOR_LOG_LEVEL=debug shows where"
     handlers = logging.getLogger().handlers
@@ -99,6 +102,7 @@ def log_unexpected(error: Exception) -> None:
     elif os.environ.get("CONDUCTOR_LOG_LEVEL", "").lower() == LogLevel.DEBUG:
         write_standard_error("\n".join(_trace_lines(error)) + "\n")
     print_error(what, again)
+    return ConductorError(what, hint=again, code="unexpected")
 
 
 class _Lines(logging.Formatter):
@@ -189,6 +193,13 @@ class StandardError(logging.Handler):
         return "the lines above"
 
 
+_WAYS_TO_OPEN = {
+    errno.ENXIO: "nobody reads that FIFO: start its reader first",
+    errno.EISDIR: "name a file in that folder by -log-file",
+}
+_ANOTHER_WAY_TO_OPEN = "make its folder writable, or give -log-file another path"
+
+
 class LogFile(logging.Handler):
     """A file, opened anew as soon as its name leads elsewhere: it was rotated."""
 
@@ -199,13 +210,8 @@ class LogFile(logging.Handler):
         try:
             self._handle, self._identity = self._opened()
         except OSError as error:
-            is_unread = error.errno == errno.ENXIO
-            raise CannotStart(
-                f"cannot open the log {path}: {error.strerror}",
-                hint="nobody reads that FIFO: start its reader first"
-                if is_unread
-                else "make its folder writable, or give -log-file another path",
-            ) from error
+            hint = _WAYS_TO_OPEN.get(error.errno or 0, _ANOTHER_WAY_TO_OPEN)
+            raise CannotStart(f"cannot open the log {path}: {error.strerror}", hint=hint) from error
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append one line; while that fails the lines go to standard error instead."""

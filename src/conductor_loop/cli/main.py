@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from conductor_loop.cli.commands import Command
     from conductor_loop.cli.flags import CommandParser
+    from conductor_loop.core.faults import ConductorError, UsageError
 
 # What a shell reports for a program that ended by SIGINT or SIGPIPE: 128 and the signal's number.
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
-_USAGE = 2
 _VERSION = (("--version",), ("-version",))
 _STANDARD_ERROR = 2
 
@@ -53,10 +53,16 @@ def _guarded(arguments: tuple[str, ...]) -> int:
     except BrokenPipeError:
         return _PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  the last line of defence; see unexpected()
-        return _told(error)
+        return _told(error, as_json=_wants_json(arguments))
     finally:
         let_go_of_output()
     return status
+
+
+def _wants_json(arguments: tuple[str, ...]) -> bool:
+    """Whether a script asked, also where the command line is mistaken otherwise."""
+    flags = [word.lstrip("-") for word in arguments if word.startswith("-")]
+    return "json" in flags or "json=true" in flags
 
 
 def command_parser(name: str, command: Command) -> CommandParser:
@@ -84,7 +90,7 @@ def _run(arguments: tuple[str, ...]) -> int:
         arguments = (arguments[1], "--help")
     asked = invocation(arguments)
     if asked.name not in SUMMARIES:
-        return _no_such_command(asked.name)
+        raise _no_such_command(asked.name)
     command = load(asked.name)
     parser = command_parser(asked.name, command)
     understood = parser.understand(asked.arguments)
@@ -141,14 +147,13 @@ def _overview() -> int:
     return 0
 
 
-def _no_such_command(name: str) -> int:
+def _no_such_command(name: str) -> UsageError:
     from conductor_loop.cli.commands import SUMMARIES
-    from conductor_loop.cli.terminal import print_error
+    from conductor_loop.core.faults import UsageError
     from conductor_loop.settings.spelling import did_you_mean
 
     hint = did_you_mean(name, SUMMARIES) or "conductor-loop --help lists the commands"
-    print_error(f"unknown command {name}", hint)
-    return _USAGE
+    return UsageError(f"unknown command {name}", hint=hint)
 
 
 def let_go_of_output() -> None:
@@ -159,30 +164,33 @@ def let_go_of_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _told(error: Exception) -> int:
-    from conductor_loop.cli.terminal import print_raised
+def _told(error: Exception, *, as_json: bool) -> int:
+    """Say what went wrong on standard error, and to a script on standard output as well."""
+    from conductor_loop.cli.terminal import print_failure_as_json, print_raised
     from conductor_loop.core.faults import ConductorError
 
+    if isinstance(error, OSError):
+        error = _refused(error)
     if isinstance(error, ConductorError):
         print_raised(error)
-        return error.exit_status
-    if isinstance(error, OSError):
-        return _refused(error)
-    from conductor_loop.cli.logging_setup import log_unexpected
+    else:
+        from conductor_loop.cli.logging_setup import log_unexpected
 
-    log_unexpected(error)
-    return 1
+        error = log_unexpected(error)
+    if as_json:
+        print_failure_as_json(error)
+    return error.exit_status
 
 
-def _refused(error: OSError) -> int:
+def _refused(error: OSError) -> ConductorError:
     """The disk or the system said no where nobody can go on: no defect, and nothing is lost."""
     import logging
 
-    from conductor_loop.cli.terminal import print_error
+    from conductor_loop.core.faults import ConductorError
 
     logging.getLogger("conductor_loop").debug("the system refused", exc_info=error)
-    print_error(
+    return ConductorError(
         f"the system refused: {error}",
-        "look at disk, limits and permissions, then start again: what was handed over is kept",
+        hint="look at disk, limits and permissions, then start again: what was handed over is kept",
+        code="system_refused",
     )
-    return 1

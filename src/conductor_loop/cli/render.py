@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import sys
 from collections.abc import Iterator
@@ -88,8 +89,12 @@ def _in_out(package: Package, settings: Settings) -> Contents:
     try:
         return contents_in(settings.out, package.folder)
     except OSError as error:
+        place = settings.out / "/".join(package.folder)
+        if error.errno in (errno.ENOTDIR, errno.ELOOP) and settings.out.is_dir():
+            message = f"{place} is no folder: a file or a symlink stands in its way"
+            raise UsageError(message, hint="move it away") from error
         raise UsageError(
-            f"cannot read {settings.out / '/'.join(package.folder)}: {error.strerror}",
+            f"cannot read {place}: {error.strerror}",
             hint="name the folder that packages go to with -out",
         ) from error
 

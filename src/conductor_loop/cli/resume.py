@@ -43,11 +43,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     accepted = reply.porch_sha256
     if accepted and not args.json:
         print_line(f"accepted: the porch that stands there now, SHA-256 {accepted}")
-    done = f"resumed: {args.target or 'everything'}"
+    done = f"{'resumed' if reply.was_paused else 'was not paused'}: {args.target or 'everything'}"
     # Of those of other targets, nobody asked who named one.
     still = [pause for pause in reply.still_paused if not (args.target and pause.target)]
     facts = {
         "accepted_porch_sha256": accepted or None,
+        "was_paused": reply.was_paused,
         "still_paused": list(map(pause_json, still)),
     }
     status = print_reply(reply, done, as_json=args.json, facts=facts)

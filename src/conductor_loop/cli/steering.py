@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from conductor_loop.adapters.control_socket import ask
-from conductor_loop.cli.terminal import print_error, print_json, print_line
+from conductor_loop.cli.terminal import print_error, print_json, print_line, problem
 from conductor_loop.core.control import Reply, Request
 from conductor_loop.core.records import Pause
 from conductor_loop.core.story import moment
@@ -50,9 +50,7 @@ def print_reply(
             {
                 "intent_ids": list(reply.intent_ids),
                 "daemon_pid": reply.pid or None,
-                "refusals": [
-                    {"code": r.code, "message": r.message, "hint": r.hint} for r in reply.refusals
-                ],
+                "refusals": [problem(refusal) for refusal in reply.refusals],
                 **(facts or {}),
             }
         )

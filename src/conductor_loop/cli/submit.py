@@ -97,9 +97,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _duration(text: str) -> timedelta:
     try:
-        return parse_duration(text)
+        given = parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if given <= timedelta(0):
+        raise argparse.ArgumentTypeError(f"{text} is too short; without it there is no end")
+    return given
 
 
 def _names(sources: Sequence[str], name: str | None) -> list[bytes]:

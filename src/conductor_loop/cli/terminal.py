@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from conductor_loop.core.faults import ConductorError
+from conductor_loop.core.faults import ConductorError, Fault
 from conductor_loop.core.legible import legible_line
 from conductor_loop.core.scrubbing import scrubbed_message
 
@@ -22,6 +22,19 @@ def print_json(value: object) -> None:
     import json
 
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_failure_as_json(error: ConductorError) -> None:
+    """Print what went wrong for a script, with each of several mistakes."""
+    mistakes = parts_of(error)
+    several = {"mistakes": [problem(one) for one in mistakes]} if len(mistakes) > 1 else {}
+    with contextlib.suppress(OSError):  # standard output may be what went wrong
+        print_json({"error": problem(mistakes[0]), **several})
+
+
+def problem(one: ConductorError | Fault) -> dict[str, str]:
+    """Give code, message and hint for `--json`; a command in the hint names this daemon."""
+    return {"code": one.code, "message": one.message, "hint": addressed(one.hint)}
 
 
 def print_line(text: str = "") -> None:
@@ -112,10 +125,15 @@ def print_error(message: str, hint: str = "") -> None:
 
 def print_raised(error: ConductorError) -> None:
     """Print an error; one that gathers several is printed as those."""
+    for one in parts_of(error):
+        print_error(one.message, one.hint)
+
+
+def parts_of(error: ConductorError) -> Sequence[ConductorError]:
+    """Give the mistakes that an error gathers, or the error itself."""
     from conductor_loop.settings.loading import SettingsMistaken
 
-    for one in error.mistakes if isinstance(error, SettingsMistaken) else (error,):
-        print_error(one.message, one.hint)
+    return error.mistakes if isinstance(error, SettingsMistaken) else (error,)
 
 
 def print_warning(text: str) -> None:

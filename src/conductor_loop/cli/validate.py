@@ -6,7 +6,7 @@ import argparse
 
 from conductor_loop.cli.checking import Judged, fault_fields, judge, print_faults
 from conductor_loop.cli.flags import OF_INTENTS, add_settings
-from conductor_loop.cli.terminal import print_json, print_line, print_raised, print_warning
+from conductor_loop.cli.terminal import print_json, print_line, print_raised, print_warning, problem
 from conductor_loop.core.faults import UsageError
 from conductor_loop.settings import Settings
 from conductor_loop.settings.intake import intake_rules
@@ -35,19 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Check all files, also behind one that cannot be read."""
     rules = intake_rules(settings)
-    judged, unreadable = [], False
+    found: list[Judged | UsageError] = []
     for source in args.files:
         try:
-            judged.append(judge(source, rules, settings.max_file_size))
+            found.append(judge(source, rules, settings.max_file_size))
         except UsageError as error:
-            unreadable = True
+            found.append(error)
             print_raised(error)
+    judged = [one for one in found if isinstance(one, Judged)]
     if args.json:
-        print_json([_fields(one) for one in judged])
+        print_json([_fields(*each) for each in zip(args.files, found, strict=True)])
     else:
         for one in judged:
             _print(one)
-    if unreadable:
+    if len(judged) < len(found):
         return _USAGE
     return _BAD_INTENT if any(one.faults for one in judged) else 0
 
@@ -61,7 +62,9 @@ def _print(one: Judged) -> None:
         print_warning(f"{one.source} would not be picked up: its name is not intent-*.json")
 
 
-def _fields(one: Judged) -> dict[str, object]:
+def _fields(source: str, one: Judged | UsageError) -> dict[str, object]:
+    if isinstance(one, UsageError):
+        return {"file": source, "valid": False, "error": problem(one)}
     return {
         "file": one.source,
         "valid": not one.faults,

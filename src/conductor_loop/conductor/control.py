@@ -93,9 +93,14 @@ class Control:
         return Reply(vitals=vitals, protections=self._sight.protections, pid=os.getpid())
 
     async def _resume(self, operator: Operator, target: Target | None) -> Reply:
+        was_paused = self._steering.is_paused(target)
         accepted = await self._steering.resume(operator, target)
-        pauses = tuple(self._steering.pauses())
-        return Reply(pid=os.getpid(), porch_sha256=accepted, still_paused=pauses)
+        return Reply(
+            pid=os.getpid(),
+            porch_sha256=accepted,
+            still_paused=tuple(self._steering.pauses()),
+            was_paused=was_paused,
+        )
 
     async def _retry(self, request: Retry, by: str) -> Reply:
         new_ids: list[str] = []

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from conductor_loop.core.records import Record, Unfinished
 from conductor_loop.core.settlement import RetryPolicy, Tally, recover
 from conductor_loop.core.states import State
+from conductor_loop.core.wording import counted
 from conductor_loop.ports import Catalog, Journal
 
 _log = logging.getLogger("conductor_loop.conductor")
@@ -21,7 +22,8 @@ async def recover_running(
     running = [item for item in unfinished if item.state is State.RUNNING]
     if not running:
         return unfinished
-    _log.warning("%d attempts were cut short by the end of the last daemon", len(running))
+    cut = counted(len(running), "attempt was", "attempts were")
+    _log.warning("%s cut short by the end of the last daemon", cut)
     await journal.record(
         [
             Record(

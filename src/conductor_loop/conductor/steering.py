@@ -90,10 +90,13 @@ class Steering:
 
         Only one that the daemon told of: nobody accepts what they cannot know. Returns its hash,
         or nothing. Raises ConductorError when it may not be run, and then nothing has changed.
+        Where there is nothing to lift or accept, nothing is recorded.
         """
         await self._recovered.wait()
         events: list[Resumed | Noticed] = [Resumed(operator.by, operator.why, str(target or ""))]
         before, accepted = self._replacement() if target is None else ("", "")
+        if not accepted and not self.is_paused(target):
+            return ""
         if accepted:
             events.insert(0, _accepted(operator, before, accepted))
         await self._journal.record([Record(None, event) for event in events])
@@ -101,6 +104,10 @@ class Steering:
             self._work.accept(accepted)
         self._backlog.resume(target)
         return accepted
+
+    def is_paused(self, target: Target | None) -> bool:
+        """Whether this very pause is in force, of one target or (None) of everything."""
+        return any(pause.target == str(target or "") for pause in self.pauses())
 
     def pauses(self) -> Sequence[Pause]:
         """The pauses in force, by target."""

@@ -99,6 +99,8 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """For `Resume`: the replaced porch that is accepted by it; empty when there was none."""
     still_paused: tuple[records.Pause, ...] = ()
     """For `Resume`: the pauses in force after it."""
+    was_paused: bool = True
+    """For `Resume`: there was something to lift."""
 
 
 def parts(request: Request) -> Sequence[Request]:

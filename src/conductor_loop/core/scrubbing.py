@@ -55,16 +55,20 @@ _BLANKS = r"[ \t]{0,4}"
 # Quotes may be escaped, as in JSON inside JSON.
 _AFTER_QUOTED_NAME = rf"\\?[\"']{_BLANKS}(?:=>|:=|[:=]){_BLANKS}"
 _AFTER_NAME = rf"{_BLANKS}(?:=>|:=|[:=]){_BLANKS}"
+# In `exec: "/etc/passwd": permission denied`, none follows either.
+_AFTER_QUOTED_NAME_IN_PROSE = (
+    rf"\\?[\"'](?:{_BLANKS}(?:=>|:=|=){_BLANKS}|{_BLANKS}:{_BLANKS}(?=\\?[\"']))"
+)
 _AFTER_NAME_IN_PROSE = rf"(?:{_BLANKS}=>?{_BLANKS}|:=?(?![ \t]))"
 
 
-def _assignments(after_name: str) -> re.Pattern[str]:
-    named = rf"{_NAME}(?:{_AFTER_QUOTED_NAME}|{after_name})"
+def _assignments(after_quoted_name: str, after_name: str) -> re.Pattern[str]:
+    named = rf"{_NAME}(?:{after_quoted_name}|{after_name})"
     return re.compile(rf"({named}|--{_WORDS}[ \t]{{1,4}}){_VALUE}", re.IGNORECASE)
 
 
-_ASSIGNMENTS = _assignments(_AFTER_NAME)
-_ASSIGNMENTS_IN_PROSE = _assignments(_AFTER_NAME_IN_PROSE)
+_ASSIGNMENTS = _assignments(_AFTER_QUOTED_NAME, _AFTER_NAME)
+_ASSIGNMENTS_IN_PROSE = _assignments(_AFTER_QUOTED_NAME_IN_PROSE, _AFTER_NAME_IN_PROSE)
 _USER_INFO = re.compile(r"(?<=://)[^\s/\"'<>@]*+@(?:[^\s/\"'<>@]*+@)*")
 
 # What must be there for an expression to match: looking for it costs next to nothing.

@@ -145,6 +145,8 @@ def _file_values(
         origin = f"{config}: {key}"
         if key not in known:
             hint = did_you_mean(key, known) or "a key is the name of a flag, without its dash"
+            if key in OPTIONS:
+                hint = "it cannot be set in the file, only by flag or environment"
             mistakes.append(UsageError(f"{origin}: unknown key", hint=hint))
             continue
         try:

@@ -237,7 +237,9 @@ def uncreated(what: str, shown: str, error: OSError) -> CannotStart:
     return refused(
         "folder_not_created",
         f"Failed to create {what} directory: mkdir {os.path.normpath(shown)}: {reason}",
-        "make sure that this user may write there, or create the folder for it",
+        "move away what stands there, or name another folder"
+        if isinstance(error, FileExistsError | NotADirectoryError)
+        else "make sure that this user may write there, or create the folder for it",
     )
 
 

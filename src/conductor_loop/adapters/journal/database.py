@@ -153,7 +153,7 @@ def _missing(path: Path) -> CannotStart:
         )
     return NoJournal(
         f"no journal at {path.absolute()}",
-        hint="nothing was handed over here yet; or name its folder by -handoff or -config FILE",
+        hint="no daemon has run here yet: start one, or name another folder by -handoff or -config",
     )
 
 
