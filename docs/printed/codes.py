@@ -36,8 +36,8 @@ corrected file over again, under the same name or another.
 """
 _FAILED = """\
 The last column says what follows: **failed** at once; **tried again** after a pause,
-`-max-attempts` times, then failed; **waits**: the fault is the environment's, nothing is counted,
-and the queue goes on by itself when it is over
+`-max-attempts` times, then failed (in an outage of porch none counts); **waits**: the fault is
+the environment's, nothing is counted, and the queue goes on by itself when it is over
 ([why](decisions/0006-an-outage-is-nobodys-failure.md)).
 """
 _STOPPED = """\
