@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -14,6 +16,19 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@contextlib.contextmanager
+def orphans_adopted() -> Iterator[None]:
+    """Be their parent for a while: whoever tests in this process next has none of them."""
+    known = children()
+    adopt_orphans()
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        for pid in children() - known:
+            os.waitpid(pid, 0 if _has_ended(pid) else os.WNOHANG)
 
 
 def survivors(known: frozenset[int], seconds: float = 5.0) -> list[str]:

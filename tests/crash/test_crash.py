@@ -7,7 +7,7 @@ import pytest
 from tests.crash.injection import KILL, Usage, usages
 from tests.crash.invariants import Expected, expect
 from tests.crash.scene import Scene, With
-from tests.crash.survivors import adopt_orphans
+from tests.crash.survivors import orphans_adopted
 from tests.crash.sweep import sample
 
 # About a second each on an idle machine.
@@ -30,10 +30,10 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_row_38_nothing_is_lost_or_doubled_when_a_system_call_fails_or_never_happens(
     story: Story, fault: str
 ) -> None:
-    adopt_orphans()
     scene, expected, used = story
 
-    blows = list(sample(scene, expected, used, fault, SAMPLES[fault]))
+    with orphans_adopted():
+        blows = list(sample(scene, expected, used, fault, SAMPLES[fault]))
 
     assert [blow for blow in blows if blow.wrong] == []
     assert len(blows) >= SAMPLES[fault] // 2

@@ -9,7 +9,7 @@ import pytest
 
 from tests.crash.scene import Scene, With
 from tests.crash.soak import soak
-from tests.crash.survivors import adopt_orphans
+from tests.crash.survivors import orphans_adopted
 
 KILLS = 6
 
@@ -19,11 +19,11 @@ KILLS = 6
 def test_row_38_all_that_a_producer_noted_is_published_once_however_often_the_daemon_is_killed(
     tmp_path: Path, publisher: With
 ) -> None:
-    adopt_orphans()
     seed = random.randrange(2**32)
     print(f"seed {seed}")
 
-    told = soak(Scene(tmp_path / "scene", publisher), KILLS, seed)
+    with orphans_adopted():
+        told = soak(Scene(tmp_path / "scene", publisher), KILLS, seed)
 
     assert told.wrong == []
     assert told.ledger.total() > 0
