@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -154,3 +154,18 @@ async def take_all(source: Source, count: int, room: int = 64) -> list[Arrival]:
 def names(arrivals: Sequence[Arrival]) -> list[bytes]:
     """The names, in order."""
     return [arrival.receipt.name for arrival in arrivals]
+
+
+async def eventually(condition: Callable[[], object], served: Served) -> None:
+    """Let the source work, which must have nothing to return, until a condition holds."""
+    task = asyncio.create_task(take(served.source))
+    while not condition():
+        assert not task.done(), f"took {task.result()}"
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def listening(served: Served) -> None:
+    """Let the source come to the point where events reach it."""
+    await eventually(lambda: served.source.state().hears_events, served)

@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("cancel", 2, "usage"),
     ],
 )
-@pytest.mark.parametrize("flag", ["--json", "-json=true"])
+@pytest.mark.parametrize("flag", ["--json", "-json=true", "--json=1"])
 def test_a_failure_has_its_code_on_standard_output_and_its_text_on_standard_error(
     words: str, status: int, code: str, flag: str, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,8 +45,11 @@ def test_a_failure_has_its_code_on_standard_output_and_its_text_on_standard_erro
     assert told.err.startswith(f"ERROR: {error['message']}\nhint: {error['hint']}\n")
 
 
-def test_without_json_standard_output_stays_empty(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["list"]) == 1
+@pytest.mark.parametrize("flags", [[], ["--json=false"], ["-json=perhaps"]])
+def test_without_json_standard_output_stays_empty(
+    flags: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list", *flags]) == (2 if "-json=perhaps" in flags else 1)
     assert capfd.readouterr().out == ""
 
 

@@ -103,6 +103,10 @@ def test_a_sentence_of_ours_about_a_secret_stays_whole(text: str) -> None:
     assert scrubbed_message(text) == text
 
 
+def test_a_number_behind_a_quoted_name_is_taken_for_a_secret_in_a_sentence_of_ours() -> None:
+    assert scrubbed_message('it said "token": 20481632') == 'it said "token": [scrubbed]'
+
+
 @pytest.mark.parametrize(
     "text",
     [

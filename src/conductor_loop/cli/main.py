@@ -61,8 +61,17 @@ def _guarded(arguments: tuple[str, ...]) -> int:
 
 def _wants_json(arguments: tuple[str, ...]) -> bool:
     """Whether a script asked, also where the command line is mistaken otherwise."""
-    flags = [word.lstrip("-") for word in arguments if word.startswith("-")]
-    return "json" in flags or "json=true" in flags
+    from conductor_loop.settings.readers import Unreadable, read_switch
+
+    for word in arguments:
+        name, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("-") or name != "json":
+            continue
+        try:
+            return read_switch(value) if equals else True
+        except Unreadable:
+            return False
+    return False
 
 
 def command_parser(name: str, command: Command) -> CommandParser:

@@ -57,7 +57,7 @@ _AFTER_QUOTED_NAME = rf"\\?[\"']{_BLANKS}(?:=>|:=|[:=]){_BLANKS}"
 _AFTER_NAME = rf"{_BLANKS}(?:=>|:=|[:=]){_BLANKS}"
 # In `exec: "/etc/passwd": permission denied`, none follows either.
 _AFTER_QUOTED_NAME_IN_PROSE = (
-    rf"\\?[\"'](?:{_BLANKS}(?:=>|:=|=){_BLANKS}|{_BLANKS}:{_BLANKS}(?=\\?[\"']))"
+    rf"\\?[\"'](?:{_BLANKS}(?:=>|:=|=){_BLANKS}|{_BLANKS}:{_BLANKS}(?=\\?[\"'0-9]))"
 )
 _AFTER_NAME_IN_PROSE = rf"(?:{_BLANKS}=>?{_BLANKS}|:=?(?![ \t]))"
 
