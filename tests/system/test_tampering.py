@@ -389,3 +389,20 @@ async def test_what_was_set_aside_can_be_discarded_and_taken_anew(tmp_path: Path
     await journal.record([admission(1)])
     await journal.close()
     await open_journal(tmp_path, FakeClock()).close()
+
+
+@in_a_loop
+async def test_a_scrub_that_ends_while_the_folder_is_away_ends_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    await write_three(folder)
+    journal = open_journal(folder, FakeClock())
+    folder.rename(tmp_path / "away")
+    await scrub(journal)
+    (tmp_path / "away").rename(folder)
+    await scrub(journal)
+    assert not journal.is_incomplete
+    (folder / FILE_NAME).rename(tmp_path / FILE_NAME)
+    with pytest.raises(CannotStart):
+        await scrub(journal)
+    await journal.close()

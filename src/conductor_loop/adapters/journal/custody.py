@@ -84,11 +84,15 @@ class Custody:
     def recount(self) -> str:
         """Count everything, on any thread; what is missing or exchanged, empty for nothing.
 
-        Raises JournalDamaged.
+        Raises JournalDamaged, and CannotStart where the journal alone is gone.
         """
         try:
             with contextlib.closing(open_for_reading(self._path)) as connection, connection:
                 fault = not_whole(connection, self._vault)
+        except CannotStart:
+            if self._path.parent.exists():
+                raise
+            return ""  # its folder is away, which others tell; the next round counts
         except UNREADABLE as error:
             raise unreadable(error) from error
         return fault
